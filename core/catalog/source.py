@@ -1,0 +1,146 @@
+"""Python files as syntax trees, and names followed from file to file without importing any."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+Definition = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+
+_PARSE_ERRORS = (OSError, SyntaxError, ValueError, RecursionError)
+
+
+class SourceError(Exception):
+    """A file cannot be read as Python; ``line`` is where, 0 if that is not known."""
+
+    def __init__(self, path: Path, error: Exception) -> None:
+        self.path = path
+        self.line = (error.lineno or 0) if isinstance(error, SyntaxError) else 0
+        text = error.msg if isinstance(error, SyntaxError) else str(error)
+        super().__init__(f"{type(error).__name__}: {text}")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A parsed module.
+
+    Args:
+        module: dotted name.
+        path: its file.
+        tree: its syntax tree.
+    """
+
+    module: str
+    path: Path
+    tree: ast.Module
+
+    @cached_property
+    def imports(self) -> dict[str, str]:
+        """Names bound by import statements at module level, with what they stand for."""
+        bound: dict[str, str] = {}
+        for statement in module_level(self.tree.body):
+            if isinstance(statement, ast.Import):
+                for alias in statement.names:
+                    top = alias.name.partition(".")[0]
+                    bound[alias.asname or top] = alias.name if alias.asname else top
+            elif isinstance(statement, ast.ImportFrom):
+                base = self._import_base(statement)
+                for alias in statement.names:
+                    bound[alias.asname or alias.name] = f"{base}.{alias.name}"
+        return bound
+
+    @cached_property
+    def definitions(self) -> dict[str, Definition]:
+        """Classes and functions at module level."""
+        return {
+            statement.name: statement
+            for statement in module_level(self.tree.body)
+            if isinstance(statement, Definition)
+        }
+
+    def dotted(self, expression: ast.expr) -> str | None:
+        """Return the full dotted name that an expression such as ``nn.Module`` stands for."""
+        parts: list[str] = []
+        while isinstance(expression, ast.Attribute):
+            parts.append(expression.attr)
+            expression = expression.value
+        if not isinstance(expression, ast.Name):
+            return None
+        name = expression.id
+        if name in self.imports:
+            parts.append(self.imports[name])
+        elif name in self.definitions:
+            parts.append(f"{self.module}.{name}")
+        else:
+            parts.append(name)
+        return ".".join(reversed(parts))
+
+    def _import_base(self, statement: ast.ImportFrom) -> str:
+        if not statement.level:
+            return statement.module or ""
+        package = self.module.split(".")
+        drop = statement.level - (self.path.name == "__init__.py")
+        base = package[: len(package) - drop] if drop else package
+        return ".".join([*base, *([statement.module] if statement.module else [])])
+
+
+def module_level(body: Sequence[ast.stmt]) -> Iterator[ast.stmt]:
+    """Yield the statements that run on import, through ``if``, ``try`` and ``with``."""
+    for statement in body:
+        yield statement
+        if isinstance(statement, (ast.If, ast.Try, ast.With)):
+            for name in ("body", "orelse", "finalbody"):
+                yield from module_level(getattr(statement, name, []))
+            for handler in getattr(statement, "handlers", []):
+                yield from module_level(handler.body)
+
+
+class Library:
+    """Files by module name, read once each.
+
+    Args:
+        folders: for each top-level package or module, the folders that hold it.
+    """
+
+    def __init__(self, folders: Mapping[str, Iterable[Path]]) -> None:
+        self._folders = {name: tuple(paths) for name, paths in folders.items()}
+        self._parsed: dict[Path, Source] = {}
+
+    def parse(self, path: Path, module: str) -> Source:
+        """Return the syntax tree of a file. Raises SourceError if it is not Python."""
+        if path not in self._parsed:
+            try:
+                tree = ast.parse(path.read_bytes(), filename=str(path))
+            except _PARSE_ERRORS as error:
+                raise SourceError(path, error) from error
+            self._parsed[path] = Source(module, path, tree)
+        return self._parsed[path]
+
+    def module(self, name: str) -> Source | None:
+        """Return a module by dotted name; None if it is not in this library or not Python."""
+        relative = Path(*name.split("."))
+        for folder in self._folders.get(name.partition(".")[0], ()):
+            for path in (folder / relative / "__init__.py", (folder / relative).with_suffix(".py")):
+                if path.is_file():
+                    try:
+                        return self.parse(path, name)
+                    except SourceError:
+                        return None
+        return None
+
+    def definition(self, dotted: str) -> tuple[Source, Definition] | None:
+        """Return the class or function behind a dotted name, through re-exports."""
+        seen: set[str] = set()
+        while dotted not in seen:
+            seen.add(dotted)
+            module, _, name = dotted.rpartition(".")
+            source = self.module(module) if module else None
+            if source is None:
+                return None
+            if name in source.definitions:
+                return source, source.definitions[name]
+            dotted = source.imports.get(name, dotted)
+        return None
