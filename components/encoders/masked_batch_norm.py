@@ -1,0 +1,130 @@
+"""Batch normalisation whose statistics come from real frames only, on one rank or over all."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+
+class MaskedBatchNorm(nn.Module):
+    """Normalise each channel over the real frames of a batch (Ioffe and Szegedy 2015).
+
+    Padding takes part neither in the statistics nor in their gradient. A batch with fewer than two
+    real frames leaves the running statistics as they are.
+
+    With ``synchronise`` set and a process group initialised, statistics and their gradients are
+    those of the frames of all ranks together; every rank must then run the same layers. It equals
+    one process with the whole batch if the ranks' gradients are those of one summed loss.
+
+    Args:
+        dim: channels D.
+        eps: added to the variance.
+        momentum: weight of a batch in the running statistics, which evaluation uses.
+    """
+
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(self, *, dim: int, eps: float = 1e-5, momentum: float = 0.1) -> None:
+        super().__init__()
+        self.eps = eps
+        self.momentum = momentum
+        self.synchronise = False
+        self.weight = nn.Parameter(torch.ones(dim))
+        self.bias = nn.Parameter(torch.zeros(dim))
+        self.register_buffer("running_mean", torch.zeros(dim))
+        self.register_buffer("running_var", torch.ones(dim))
+
+    def forward(self, x: Tensor, valid: Tensor) -> Tensor:
+        """Map (B, T, D) to (B, T, D) of the same dtype.
+
+        Args:
+            x: activations.
+            valid: (B, T) bool, true for real frames.
+        """
+        if not self.training:
+            scale = self.weight * torch.rsqrt(self.running_var + self.eps)
+            shift = self.bias - self.running_mean * scale
+            return torch.addcmul(shift, x.float(), scale).to(x.dtype)
+        mask = valid.unsqueeze(-1).to(torch.float32)
+        synchronise = self.synchronise and dist.is_available() and dist.is_initialized()
+        y, mean, variance, count = _Normalise.apply(
+            x, self.weight, self.bias, mask, self.eps, synchronise
+        )
+        self._track(mean, variance, count)
+        return y  # type: ignore[no-any-return]
+
+    @torch.no_grad()
+    def _track(self, mean: Tensor, variance: Tensor, count: Tensor) -> None:
+        momentum = self.momentum * (count > 1)
+        unbiased = variance * (count / (count - 1).clamp(min=1))
+        self.running_mean.add_(momentum * (mean - self.running_mean))
+        self.running_var.add_(momentum * (unbiased - self.running_var))
+
+
+class _Normalise(torch.autograd.Function):
+    """Normalisation with its own backward, which keeps one activation instead of five."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,  # noqa: ANN401
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        mask: Tensor,
+        eps: float,
+        synchronise: bool,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        count, mean, squares = _moments(x.float(), mask)
+        if synchronise:
+            count, mean, squares = _merge(count, mean, squares)
+        variance = squares / count.clamp(min=1)
+        inverse = torch.rsqrt(variance + eps)
+        scale = weight * inverse
+        y = torch.addcmul(bias - mean * scale, x.float(), scale).to(x.dtype)
+        ctx.save_for_backward(x, weight, mask, mean, inverse, count)
+        ctx.synchronise = synchronise
+        ctx.mark_non_differentiable(mean, variance, count)
+        return y, mean, variance, count
+
+    @staticmethod
+    def backward(
+        ctx: Any,  # noqa: ANN401
+        grad: Tensor,
+        *_: Tensor | None,
+    ) -> tuple[Tensor, Tensor, Tensor, None, None, None]:
+        x, weight, mask, mean, inverse, count = ctx.saved_tensors
+        grad_y = grad.float()
+        normalised = (x.float() - mean) * inverse
+        grad_bias = grad_y.sum((0, 1))
+        grad_weight = (grad_y * normalised).sum((0, 1))
+        sums = torch.stack([grad_bias, grad_weight])
+        if ctx.synchronise:
+            dist.all_reduce(sums)
+        through_mean, through_variance = sums / count.clamp(min=1)
+        grad_x = grad_y - mask * torch.addcmul(through_mean, normalised, through_variance)
+        return (grad_x * (weight * inverse)).to(x.dtype), grad_weight, grad_bias, None, None, None
+
+
+def _moments(x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the number of real frames, their mean and their summed squared deviations."""
+    count = mask.sum()
+    mean = (x * mask).sum((0, 1)) / count.clamp(min=1)
+    deviations = (x - mean) * mask
+    return count, mean, (deviations * deviations).sum((0, 1))
+
+
+def _merge(count: Tensor, mean: Tensor, squares: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Combine the moments of all ranks (Chan et al. 1979), exact where sums of squares cancel."""
+    own = torch.cat([count.reshape(1), mean, squares])
+    gathered = [torch.empty_like(own) for _ in range(dist.get_world_size())]
+    dist.all_gather(gathered, own)
+    ranks = torch.stack(gathered)
+    counts, means, deviations = ranks.split([1, mean.numel(), mean.numel()], dim=1)
+    total = counts.sum()
+    merged = (counts * means).sum(0) / total.clamp(min=1)
+    between = (counts * (means - merged).square()).sum(0)
+    return total, merged, deviations.sum(0) + between

@@ -1,0 +1,97 @@
+"""Self-attention with relative positions."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+BLOCKED_SCORE = -1e4
+"""Score of a key that must not be seen. Its softmax weight is exactly 0 beside any other key, and
+it is finite in every dtype, so that a row without keys gives no NaN."""
+
+
+def relative_positions(frames: int, dim: int, device: torch.device) -> Tensor:
+    """Return the (2 * frames, dim) float32 sinusoids of the offsets ``frames - 1 ... -frames``.
+
+    Row r is the encoding of query minus key = ``frames - 1 - r`` (Dai et al. 2019, section 3.3);
+    even columns are sines, odd ones cosines, at rates ``10000 ** (-2i / dim)``. The last row is
+    never used: an even row length makes :func:`relative_shift` a view.
+    """
+    offsets = torch.arange(frames - 1, -frames - 1, -1, device=device, dtype=torch.float32)
+    exponents = torch.arange(0, dim, 2, device=device, dtype=torch.float32)
+    angles = offsets.unsqueeze(1) * torch.exp(exponents * (-math.log(10000.0) / dim))
+    return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)
+
+
+def relative_shift(scores: Tensor) -> Tensor:
+    """Align scores by offset, (..., T, 2T), with scores by key, (..., T, T), without a copy.
+
+    Entry (i, j) of the result is entry (i, T - 1 - i + j) of the input: one row further is one
+    column less, which is a row stride of 2T - 1 into the same memory.
+    """
+    frames = scores.shape[-2]
+    flat = scores.flatten(-2)[..., frames - 1 : -1]
+    return flat.unflatten(-1, (frames, 2 * frames - 1))[..., :frames]
+
+
+class RelativeAttention(nn.Module):
+    """Multi-head self-attention of Transformer-XL (Dai et al. 2019, section 3.3).
+
+    The score of query i and key j is ``((q_i + u) k_j + (q_i + v) p_{i-j}) / sqrt(d)``, where p is
+    a projection of sinusoids and u, v are learnt in each layer.
+
+    Args:
+        dim: width of input and output.
+        heads: attention heads; they divide ``dim``.
+        dropout: probability on attention weights.
+        bias: whether the projections of queries, keys, values and output have biases.
+    """
+
+    def __init__(self, *, dim: int, heads: int, dropout: float, bias: bool = True) -> None:
+        super().__init__()
+        self.heads = heads
+        self.head_dim = dim // heads
+        self.dropout = dropout
+        self.qkv = nn.Linear(dim, 3 * dim, bias=bias)
+        self.position = nn.Linear(dim, dim, bias=False)
+        self.out = nn.Linear(dim, dim, bias=bias)
+        self.content_bias = nn.Parameter(torch.zeros(heads, self.head_dim))
+        self.position_bias = nn.Parameter(torch.zeros(heads, self.head_dim))
+
+    def forward(self, x: Tensor, positions: Tensor, blocked: Tensor) -> Tensor:
+        """Map (B, T, D) to (B, T, D).
+
+        Args:
+            x: frames.
+            positions: (2T, D) from :func:`relative_positions`.
+            blocked: bool, (B, 1, T) or (B, T, T), true where a query must not see a key.
+        """
+        batch, frames, _ = x.shape
+        # Heads go first: positions are the same for all utterances, so that their scores are one
+        # product a head over all frames of the batch.
+        qkv = self.qkv(x).view(batch, frames, 3, self.heads, self.head_dim)
+        query, key, value = qkv.permute(2, 3, 0, 1, 4).unbind(0)  # each (H, B, T, d)
+        bias = self._position_scores(query, positions).masked_fill(blocked, BLOCKED_SCORE)
+        attended = F.scaled_dot_product_attention(
+            query + self.content_bias.to(query.dtype)[:, None, None],
+            key,
+            value,
+            attn_mask=bias,
+            dropout_p=self.dropout if self.training else 0.0,
+        )
+        out: Tensor = self.out(attended.permute(1, 2, 0, 3).flatten(2))
+        return out
+
+    def _position_scores(self, query: Tensor, positions: Tensor) -> Tensor:
+        """Return (H, B, T, T) scaled scores of queries and the positions of keys."""
+        _, batch, frames, _ = query.shape
+        projected = self.position(positions).view(-1, self.heads, self.head_dim)
+        shifted = (query + self.position_bias.to(query.dtype)[:, None, None]) * (
+            1.0 / math.sqrt(self.head_dim)
+        )
+        rows = shifted.reshape(self.heads, batch * frames, self.head_dim)
+        scores = torch.bmm(rows, projected.permute(1, 2, 0))  # (H, B * T, 2T)
+        return relative_shift(scores.view(self.heads, batch, frames, -1))
