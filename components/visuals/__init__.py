@@ -1,0 +1,1 @@
+"""Pictures of features, posteriors and alignments, as arrays."""
