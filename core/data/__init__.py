@@ -1,0 +1,1 @@
+"""From manifests to batches: sources, indexes, batch plans and resumable streams."""
