@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, Protocol, Self, final, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, Self, final, runtime_checkable
 
 import numpy as np
 import torch
@@ -404,7 +404,15 @@ class Task(nn.Module, ABC):
     The loop calls :meth:`prepare` and :meth:`counts` for all micro-batches of a step, sums the
     counts over micro-batches and ranks, and only then runs each micro-batch forward and backward
     with its losses divided by those sums. Gradients therefore weigh targets, never batches.
+
+    Names of losses and metrics are declared, not discovered: ranks reduce them as one vector and
+    must agree on its layout even when one of them has an empty batch.
     """
+
+    loss_names: ClassVar[tuple[str, ...]]
+    """Keys of what :meth:`step` and :meth:`counts` return."""
+    metric_names: ClassVar[tuple[str, ...]] = ()
+    """Keys of what :meth:`train_metrics` returns."""
 
     @abstractmethod
     def setup(self, context: RunContext) -> None:
@@ -431,8 +439,20 @@ class Task(nn.Module, ABC):
         return []
 
     def train_metrics(self) -> dict[str, MetricSum]:
-        """Return extra sums of the last training step, such as an accuracy."""
+        """Return extra sums of the last :meth:`step`, such as an accuracy."""
         return {}
+
+    def summary(self) -> list[str]:
+        """Return lines for the run header: which kernels, which fallbacks."""
+        return []
+
+    def outline(self) -> list[str]:
+        """Return lines on the model's size for ``--dry-run``: no data, no weights, no memory."""
+        return []
+
+    def compile_targets(self) -> tuple[nn.Module, ...]:
+        """Return the submodules that ``trainer.compile`` compiles, each with dynamic shapes."""
+        return ()
 
     @final
     def forward(self, batch: Batch) -> dict[str, LossSum]:

@@ -16,12 +16,14 @@ class Trainer:
         accumulation: micro-batches of each rank in one optimiser step, weighed by targets.
         clip_norm: largest L2 norm of all gradients; None to leave gradients as they are. The norm
             is measured and logged either way.
+        ema_decay: keep an exponential moving average of the weights, used for validation, test and
+            ``ema.safetensors``; None for none.
         precision: ``fp32``; ``bf16`` or ``fp16`` by autocast, ``fp16`` with loss scaling.
         device: ``auto`` takes CUDA where it is available and says so in the run header.
         log_every: optimiser steps between logged training metrics, which are averages over them.
         validate_every: optimiser steps between validations; also after the last step.
         compile: compile the task with ``torch.compile``.
-        sync_batchnorm: compute batch-norm statistics over all ranks; needs CUDA.
+        sync_batchnorm: compute batch-norm statistics over all ranks.
         threads: CPU threads of each rank; None for torch's own choice.
         skip_nonfinite: steps in a row with a non-finite loss or gradient that are skipped before
             training stops; 0 stops at the first.
@@ -33,6 +35,7 @@ class Trainer:
     max_epochs: int | None = None
     accumulation: int = 1
     clip_norm: float | None = 1.0
+    ema_decay: float | None = None
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     log_every: int = 50

@@ -1,0 +1,29 @@
+"""``--dry-run``: everything that can be checked without data, weights or a run directory."""
+
+from __future__ import annotations
+
+import fiddle as fdl
+
+from core.config.compose import Composed
+from core.config.flatten import flat_text
+from core.config.lint import lint
+from core.errors import ConfigErrors
+from core.experiment import Experiment
+
+
+def dry_run(composed: Composed) -> list[str]:
+    """Lint and build the configuration; return what a run would use, and the model's outline.
+
+    Raises:
+        ConfigErrors: what a run would be refused for.
+    """
+    problems = lint(composed.config)
+    if problems:
+        raise ConfigErrors(problems)
+    experiment: Experiment = fdl.build(composed.config)
+    lines = [f"configuration of {composed.target}", ""]
+    lines += flat_text(composed.config).rstrip("\n").split("\n")
+    if composed.changes:
+        lines += ["", "changed:"] + [f"  {change}" for change in composed.changes]
+    lines += ["", *experiment.task.outline()]
+    return [*lines, "", "dry run: the configuration is valid; nothing was read or written"]

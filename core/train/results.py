@@ -1,0 +1,36 @@
+"""What a finished run says last: test metrics with the best weights."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+
+def write_results(path: Path, results: Mapping[str, float | str | int]) -> None:
+    """Write ``results.json`` in one piece: a reader never sees half of it."""
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(dict(results), indent=2) + "\n")
+    os.replace(temporary, path)
+
+
+def result_lines(metrics: Mapping[str, float]) -> list[str]:
+    """Return a table of ``split/name`` metrics: a row for each split; error rates in percent."""
+    splits: dict[str, dict[str, float]] = {}
+    for key, value in metrics.items():
+        split, _, name = key.partition("/")
+        splits.setdefault(split, {})[name] = value
+    names = sorted({name for row in splits.values() for name in row})
+    width = max((len(split) for split in splits), default=0)
+    lines = [" " * width + "".join(f"{name:>10}" for name in names)]
+    for split, row in splits.items():
+        cells = "".join(f"{_cell(name, row.get(name)):>10}" for name in names)
+        lines.append(f"{split:<{width}}{cells}")
+    return lines
+
+
+def _cell(name: str, value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.2%}" if name.endswith("er") else f"{value:.4f}"

@@ -1,0 +1,307 @@
+"""From a composed configuration to a finished run: directory, build, resume, train, test."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import fiddle as fdl
+import torch
+
+from core.checkpoint import format as checkpoint_format
+from core.checkpoint.locate import resolve_checkpoint
+from core.checkpoint.match import load_partial, load_strict
+from core.checkpoint.store import CheckpointStore
+from core.config import snapshot
+from core.config.compose import Composed
+from core.config.lint import lint
+from core.contracts import RunContext, RunInfo
+from core.dist.ranks import Ranks, ranks
+from core.environment import describe_environment
+from core.errors import ConfigErrors, SoriError
+from core.experiment import Experiment
+from core.rundir import RunDir
+from core.track.fanout import Fanout
+from core.track.jsonl import JsonlTracker
+from core.track.samples import SampleWriter
+from core.train.directory import choose_directory
+from core.train.loop import Loop
+from core.train.parameters import parameter_counts
+from core.train.results import result_lines, write_results
+from core.train.rng import seed_everything
+from core.train.signals import StopRequest, stop_on_signals
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """How to run, as opposed to what.
+
+    Args:
+        root: folder of run directories.
+        directory: this very run directory; None to name it after the experiment and its
+            configuration, so that the same command finds the same run.
+        resume: ``auto`` goes on with the run if it exists, ``never`` starts a fresh directory;
+            anything else is the run directory to go on with, whatever its configuration was.
+        init_from: run or checkpoint whose weights start this run; None for fresh weights.
+        allow_data_change: go on although a manifest is not the one of the checkpoint.
+    """
+
+    root: Path = Path("runs")
+    directory: Path | None = None
+    resume: str = "auto"
+    init_from: Path | None = None
+    allow_data_change: bool = False
+
+
+@dataclass
+class Outcome:
+    """How a run ended: its directory, ``finished`` or ``stopped``, test metrics, exit status."""
+
+    directory: Path
+    status: str
+    metrics: dict[str, float] = field(default_factory=dict)
+    exit_code: int = 0
+
+
+def run(composed: Composed, options: RunOptions, write: Callable[[str], None]) -> Outcome:
+    """Train and test what ``composed`` describes.
+
+    Args:
+        composed: the configuration and how it came about.
+        options: where to write and what to start from.
+        write: prints a line for people.
+
+    Raises:
+        SoriError: anything that a user can mend, with a message that says how.
+    """
+    problems = lint(composed.config)
+    if problems:
+        raise ConfigErrors(problems)
+    trainer = composed.config.trainer
+    if trainer.threads:
+        torch.set_num_threads(trainer.threads)
+    if trainer.deterministic:
+        torch.use_deterministic_algorithms(True)
+    with ExitStack() as stack:
+        joined = stack.enter_context(
+            ranks(device=trainer.device, timeout=trainer.collective_timeout)
+        )
+        stop = stack.enter_context(stop_on_signals())
+        run_dir = stack.enter_context(choose_directory(composed, options, joined))
+        say = _announcer(run_dir, joined, write)
+        try:
+            return _Run(composed, options, joined, run_dir, stop, say).execute()
+        except SoriError as error:
+            run_dir.set_status("failed", reason=str(error))
+            raise
+        except BaseException as error:
+            run_dir.set_status("failed", reason=f"{type(error).__name__}: {error}")
+            raise
+
+
+class _Run:
+    """The steps of one run on one rank, in the order in which they happen."""
+
+    def __init__(
+        self,
+        composed: Composed,
+        options: RunOptions,
+        joined: Ranks,
+        run_dir: RunDir,
+        stop: StopRequest,
+        say: Callable[[str], None],
+    ) -> None:
+        self.composed = composed
+        self.options = options
+        self.ranks = joined
+        self.run_dir = run_dir
+        self.stop = stop
+        self.say = say
+        self.environment = describe_environment()
+
+    def execute(self) -> Outcome:
+        """Build, restore, train, test."""
+        checkpoint = self._find_checkpoint()
+        if self.ranks.is_main:
+            snapshot.save(self.composed.config, self.run_dir.config_dir, header=self._origin())
+        self.ranks.barrier()
+        # Weights are drawn from the seed alone, so that every rank draws the same.
+        seed = self.composed.config.seed
+        seed_everything(seed)
+        experiment: Experiment = fdl.build(self.composed.config)
+        context = RunContext(
+            assets=self.run_dir.assets,
+            rank=self.ranks.rank,
+            world_size=self.ranks.world_size,
+            seed=seed,
+        )
+        experiment.data.setup(context)
+        experiment.task.setup(context)
+        experiment.task.to(self.ranks.device)
+        if checkpoint is None and self.options.init_from is not None:
+            self._init_from(experiment, self.options.init_from)
+        # From here on ranks draw different numbers: dropout, masks.
+        seed_everything(seed, self.ranks.rank)
+        tracker = self._tracker(experiment)
+        loop = Loop(
+            experiment=experiment,
+            run=self.run_dir,
+            ranks=self.ranks,
+            tracker=tracker,
+            stop=self.stop,
+            say=self.say,
+            environment=self.environment,
+        )
+        if checkpoint is not None:
+            self._restore(loop, checkpoint)
+        self._header(loop, checkpoint)
+        tracker.start(self._info(loop))
+        status = "failed"
+        try:
+            if loop.done and (self.run_dir.path / "results.json").exists():
+                return self._already_finished(loop)
+            status = loop.train()
+            metrics = self._test(loop) if status == "finished" else {}
+        finally:
+            tracker.finish(status)
+        return self._close(loop, status, metrics)
+
+    def _find_checkpoint(self) -> Path | None:
+        found: Path | None = None
+        if self.ranks.is_main:
+            found = CheckpointStore(self.run_dir.checkpoints).latest(self.say)
+        chosen: Path | None = self.ranks.broadcast(found)
+        return chosen
+
+    def _init_from(self, experiment: Experiment, target: Path) -> None:
+        source = resolve_checkpoint(target, prefer="best")
+        report = load_partial(
+            experiment.task, checkpoint_format.read_model(source), source=str(source)
+        )
+        self.say(f"weights from {source}:")
+        for line in report.lines():
+            self.say(f"  {line}")
+
+    def _restore(self, loop: Loop, checkpoint: Path) -> None:
+        load_strict(loop.task, checkpoint_format.read_model(checkpoint), source=str(checkpoint))
+        fresh = [dict(group) for group in loop.optimizer.param_groups]
+        loop.optimizer.load_state_dict(
+            checkpoint_format.read_optimizer(checkpoint, self.ranks.device)
+        )
+        # Rates and decays come from the configuration, which may have been changed on purpose.
+        for group, wanted in zip(loop.optimizer.param_groups, fresh, strict=True):
+            group.update({key: value for key, value in wanted.items() if key != "params"})
+        state = checkpoint_format.read_state(checkpoint)
+        loop.load_state_dict(state, allow_data_change=self.options.allow_data_change)
+        if loop.ema is not None:
+            shadow = checkpoint_format.read_ema(checkpoint)
+            loop.ema.load(shadow, updates=state["ema_updates"])
+
+    def _tracker(self, experiment: Experiment) -> Fanout:
+        if not self.ranks.is_main:
+            return Fanout([], say=self.say)
+        sinks = [JsonlTracker(), SampleWriter(), *experiment.trackers]
+        return Fanout(sinks, say=self.say)
+
+    def _info(self, loop: Loop) -> RunInfo:
+        from core.config.flatten import flatten
+
+        return RunInfo(
+            directory=self.run_dir.path,
+            name=loop.experiment.name,
+            hparams=flatten(self.composed.config),
+            environment=self.environment,
+            resumed_step=loop.progress.step,
+        )
+
+    def _origin(self) -> dict[str, Any]:
+        return {
+            "target": self.composed.target,
+            "knobs": dict(self.composed.knobs),
+            "presets": list(self.composed.presets),
+            "changes": list(self.composed.changes),
+        }
+
+    def _header(self, loop: Loop, checkpoint: Path | None) -> None:
+        trainable, everything = parameter_counts(loop.task)
+        device = str(self.ranks.device)
+        if self.ranks.device.type == "cuda":
+            device += f" ({torch.cuda.get_device_name(self.ranks.device)})"
+        else:
+            device += f" ({torch.get_num_threads()} threads)"
+        lines = [
+            ("run", str(self.run_dir.path)),
+            ("config", f"{self.composed.target}, {len(self.composed.changes)} changes"),
+            ("device", f"{device}, {loop.trainer.precision}, {self.ranks.world_size} rank(s)"),
+            ("model", f"{everything:,} parameters, {trainable:,} trainable"),
+            *(("task", line) for line in loop.task.summary()),
+            *(("data", line) for line in loop.experiment.data.summary()),
+            ("steps", f"{loop.progress.step} done, {loop.total_steps} in all"),
+        ]
+        if checkpoint is not None:
+            lines.append(("resume", checkpoint.name))
+        for label, text in lines:
+            self.say(f"{label:<7} {text}")
+        for change in self.composed.changes:
+            self.say(f"changed {change}")
+
+    def _test(self, loop: Loop) -> dict[str, float]:
+        """Evaluate the test splits with the best weights, once."""
+        splits = loop.experiment.data.test_splits
+        metrics = {k: v for k, v in loop.metrics.items() if k.split("/")[0] in self._shown(loop)}
+        if not splits:
+            return metrics
+        best = CheckpointStore(self.run_dir.checkpoints).best()
+        with ExitStack() as stack:
+            if best is not None:
+                weights = checkpoint_format.read_inference_model(best)
+                load_strict(loop.task, weights, source=str(best))
+            else:
+                stack.enter_context(loop.ema.applied() if loop.ema else nullcontext())
+            self.say(f"testing with {best.name if best else 'the last weights'}")
+            for split in splits:
+                metrics |= loop.evaluate(split)
+        loop.record({k: v for k, v in metrics.items() if k.split("/")[0] in splits})
+        return metrics
+
+    def _shown(self, loop: Loop) -> tuple[str, ...]:
+        return loop.experiment.data.eval_splits
+
+    def _close(self, loop: Loop, status: str, metrics: dict[str, float]) -> Outcome:
+        outcome = Outcome(directory=self.run_dir.path, status=status, metrics=metrics)
+        if self.ranks.is_main:
+            self.run_dir.set_status(status, step=loop.progress.step)
+        if status == "stopped":
+            outcome.exit_code = self.stop.exit_code
+            self.say(
+                f"stopped at step {loop.progress.step} and saved; the same command goes on from it"
+            )
+            return outcome
+        if self.ranks.is_main:
+            write_results(
+                self.run_dir.path / "results.json",
+                {"step": loop.progress.step, "epoch": loop.progress.epoch, **metrics},
+            )
+        for line in result_lines(metrics):
+            self.say(line)
+        return outcome
+
+
+def _announcer(
+    run_dir: RunDir, joined: Ranks, write: Callable[[str], None]
+) -> Callable[[str], None]:
+    """Return a printer that also writes ``log.txt``; silent on every rank but the main one."""
+    if not joined.is_main:
+        return lambda text: None
+
+    def say(text: str) -> None:
+        write(text)
+        stamp = time.strftime("%Y-%m-%d %H:%M:%S")
+        with run_dir.log.open("a", encoding="utf-8") as log:
+            log.writelines(f"{stamp} {line}\n" for line in text.splitlines())
+
+    return say

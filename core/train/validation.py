@@ -1,0 +1,72 @@
+"""Evaluation of one split: sums over batches and ranks, with training's random state set aside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+
+import torch
+
+from core.contracts import Batch, Task
+from core.dist.ranks import Ranks
+from core.errors import TrainingError
+from core.train.rng import rng_set_aside
+
+
+@torch.no_grad()
+def evaluate_split(
+    task: Task,
+    batches: Iterable[Batch],
+    *,
+    split: str,
+    ranks: Ranks,
+    autocast: Callable[[], AbstractContextManager[object]],
+    seed: int,
+) -> dict[str, float]:
+    """Return ``split/name`` averages, each a sum over all ranks divided by its count.
+
+    Args:
+        task: put into evaluation mode for the length of the call.
+        batches: this rank's share of the split.
+        split: prefix of the metric names.
+        ranks: the processes to sum over.
+        autocast: precision context for each batch.
+        seed: any randomness in evaluation is the same each time.
+
+    Raises:
+        TrainingError: if no rank saw an utterance.
+    """
+    sums: dict[str, float] = {}
+    utterances = 0
+    was_training = task.training
+    task.eval()
+    try:
+        with rng_set_aside(seed):
+            for batch in batches:
+                utterances += len(batch)
+                if len(batch):
+                    with autocast():
+                        metrics = task.evaluate(batch.to(ranks.device))
+                    for name, metric in metrics.items():
+                        for key, value in (("total", metric.total), ("count", metric.count)):
+                            sums[f"{name}.{key}"] = sums.get(f"{name}.{key}", 0.0) + float(value)
+    finally:
+        task.train(was_training)
+    return _averages(sums, utterances, split=split, ranks=ranks)
+
+
+def _averages(
+    sums: dict[str, float], utterances: int, *, split: str, ranks: Ranks
+) -> dict[str, float]:
+    # A rank without a batch has no names yet; all must reduce the same vector.
+    names = sorted({name for held in ranks.gather(sorted(sums)) for name in held})
+    complete = {name: sums.get(name, 0.0) for name in names} | {"utterances": float(utterances)}
+    summed = ranks.sum_named(complete)
+    if summed["utterances"] == 0:
+        raise TrainingError(f"the evaluation split '{split}' has no usable utterance")
+    metrics = {name.removesuffix(".total") for name in names if name.endswith(".total")}
+    return {
+        f"{split}/{name}": summed[f"{name}.total"] / summed[f"{name}.count"]
+        for name in sorted(metrics)
+        if summed[f"{name}.count"] > 0
+    }
