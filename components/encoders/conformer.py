@@ -132,7 +132,7 @@ class ConformerEncoder(nn.Module):
         x = self.dropout(x * self.input_scale if self.input_scale != 1.0 else x)
         valid = valid_frames(lengths, x.shape[1])
         blocked = blocked_keys(valid, self.attention_context)
-        positions = relative_positions(x.shape[1], self.dim, x.device)
+        positions = relative_positions(x.shape[1], self.dim, x.device).to(x.dtype)
         for layer in self.layers:
             x = layer(x, positions, blocked, valid)
         return x.masked_fill(~valid.unsqueeze(-1), 0.0), lengths

@@ -48,8 +48,8 @@ class MaskedBatchNorm(nn.Module):
         if not self.training:
             scale = self.weight * torch.rsqrt(self.running_var + self.eps)
             shift = self.bias - self.running_mean * scale
-            return torch.addcmul(shift, x.float(), scale).to(x.dtype)
-        mask = valid.unsqueeze(-1).to(torch.float32)
+            return torch.addcmul(shift, _full(x), scale).to(x.dtype)
+        mask = valid.unsqueeze(-1).to(self.running_mean.dtype)
         synchronise = self.synchronise and dist.is_available() and dist.is_initialized()
         y, mean, variance, count = _Normalise.apply(
             x, self.weight, self.bias, mask, self.eps, synchronise
@@ -78,13 +78,13 @@ class _Normalise(torch.autograd.Function):
         eps: float,
         synchronise: bool,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        count, mean, squares = _moments(x.float(), mask)
+        count, mean, squares = _moments(_full(x), mask)
         if synchronise:
             count, mean, squares = _merge(count, mean, squares)
         variance = squares / count.clamp(min=1)
         inverse = torch.rsqrt(variance + eps)
         scale = weight * inverse
-        y = torch.addcmul(bias - mean * scale, x.float(), scale).to(x.dtype)
+        y = torch.addcmul(bias - mean * scale, _full(x), scale).to(x.dtype)
         ctx.save_for_backward(x, weight, mask, mean, inverse, count)
         ctx.synchronise = synchronise
         ctx.mark_non_differentiable(mean, variance, count)
@@ -97,8 +97,8 @@ class _Normalise(torch.autograd.Function):
         *_: Tensor | None,
     ) -> tuple[Tensor, Tensor, Tensor, None, None, None]:
         x, weight, mask, mean, inverse, count = ctx.saved_tensors
-        grad_y = grad.float()
-        normalised = (x.float() - mean) * inverse
+        grad_y = _full(grad)
+        normalised = (_full(x) - mean) * inverse
         grad_bias = grad_y.sum((0, 1))
         grad_weight = (grad_y * normalised).sum((0, 1))
         sums = torch.stack([grad_bias, grad_weight])
@@ -107,6 +107,11 @@ class _Normalise(torch.autograd.Function):
         through_mean, through_variance = sums / count.clamp(min=1)
         grad_x = grad_y - mask * torch.addcmul(through_mean, normalised, through_variance)
         return (grad_x * (weight * inverse)).to(x.dtype), grad_weight, grad_bias, None, None, None
+
+
+def _full(x: Tensor) -> Tensor:
+    """Return half-precision activations as float32, in which statistics are taken."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
 def _moments(x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -34,7 +34,8 @@ def relative_shift(scores: Tensor) -> Tensor:
     """
     frames = scores.shape[-2]
     flat = scores.flatten(-2)[..., frames - 1 : -1]
-    return flat.unflatten(-1, (frames, 2 * frames - 1))[..., :frames]
+    rows: Tensor = flat.unflatten(-1, (frames, 2 * frames - 1))
+    return rows[..., :frames]
 
 
 class RelativeAttention(nn.Module):
