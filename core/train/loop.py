@@ -161,7 +161,6 @@ class Loop:
         moved = tuple(batch.to(self.ranks.device) for batch in batches)
         self.batches = moved
         self.task.train()
-        self.optimizer.zero_grad(set_to_none=True)
         with memory.explained(moved, step):
             report = self.stepper(moved, stop=self.stop.requested)
         self.progress.step = step

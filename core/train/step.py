@@ -75,6 +75,7 @@ class Stepper:
             batches: micro-batches, on the device.
             stop: whether this rank was asked to stop; reported as true if any rank was.
         """
+        self.optimizer.zero_grad(set_to_none=True)
         before = [buffer.clone() for buffer in self._buffers]
         prepared, counts, stop = self._count(batches, stop=stop)
         sums: dict[str, Tensor] = {}
@@ -93,7 +94,9 @@ class Stepper:
         )
         report = self._report(sums, counts, float(norm), stop=stop)
         if report.finite:
-            self.scaler.step(self.optimizer)
+            # Without a target there is no gradient, and momentum alone must not move weights.
+            if any(count > 0 for _, count in report.sums.values()):
+                self.scaler.step(self.optimizer)
         else:
             # A poisoned running statistic would outlive the step that is being skipped.
             for buffer, value in zip(self._buffers, before, strict=True):

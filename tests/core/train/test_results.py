@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from torch import nn
+
+from core.train.parameters import parameter_counts, parameter_table
+from core.train.results import result_lines, write_results
+
+
+def test_table_has_a_row_for_each_split_and_percent_for_rates() -> None:
+    lines = result_lines({"val/wer": 0.5, "val/loss": 0.25, "test/wer": 0.0123})
+    assert lines[0].split() == ["loss", "wer"]
+    assert lines[1].split() == ["val", "0.2500", "50.00%"]
+    assert lines[2].split() == ["test", "-", "1.23%"]
+
+
+def test_results_are_plain_json(tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    write_results(path, {"step": 3, "test/wer": 0.1})
+    assert json.loads(path.read_text()) == {"step": 3, "test/wer": 0.1}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_parameter_table_counts_tied_parameters_once() -> None:
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    model[1].weight = model[0].weight
+    model[0].bias.requires_grad_(False)
+    assert parameter_counts(model) == (20, 24)
+    table = "\n".join(parameter_table(model))
+    assert "(all)" in table
+    assert "24" in table

@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+from contextlib import nullcontext
+
+import pytest
+import torch
+
+from core.dist.ranks import Ranks
+from core.errors import TrainingError
+from core.train.validation import evaluate_split
+from tests.core.train.toy import ToyTask, toy_batch
+
+ALONE = Ranks(rank=0, world_size=1, local_rank=0, device=torch.device("cpu"))
+
+
+def test_averages_weigh_utterances_and_leave_the_task_in_training() -> None:
+    task = ToyTask(dropout=0.5).train()
+    batches = [toy_batch(2, 1), toy_batch(6, 2)]
+    found = evaluate_split(
+        task, batches, split="val", ranks=ALONE, autocast=nullcontext, seed=0
+    )
+    assert task.training
+    task.eval()
+    errors = torch.cat([task._errors(batch) for batch in batches])
+    assert found == {"val/loss": pytest.approx(float(errors.mean()), rel=1e-6)}
+
+
+def test_a_split_without_utterances_is_an_error() -> None:
+    with pytest.raises(TrainingError, match="'dev' has no usable utterance"):
+        evaluate_split(ToyTask(), [], split="dev", ranks=ALONE, autocast=nullcontext, seed=0)
