@@ -40,7 +40,7 @@ class AdamW:
         fused: bool | None = None,
     ) -> None:
         self.lr = lr
-        self.betas = betas
+        self.betas = (betas[0], betas[1])
         self.eps = eps
         self.weight_decay = weight_decay
         self.no_decay = tuple(no_decay)
@@ -63,6 +63,4 @@ class AdamW:
         fused = self.fused
         if fused is None:
             fused = all(value.is_cuda for group in groups for _, value in group["params"])
-        return torch.optim.AdamW(
-            groups, lr=self.lr, betas=tuple(self.betas), eps=self.eps, fused=fused
-        )
+        return torch.optim.AdamW(groups, lr=self.lr, betas=self.betas, eps=self.eps, fused=fused)

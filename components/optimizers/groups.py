@@ -8,11 +8,11 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from torch import nn
-from torch.nn.modules.batchnorm import _NormBase
 
 from core.errors import ConfigError, suggest
 
-_WITHOUT_DECAY = (nn.Embedding, nn.EmbeddingBag, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, _NormBase)
+# Other normalisation layers have vectors only, which the number of dimensions tells.
+_WITHOUT_DECAY = (nn.Embedding, nn.EmbeddingBag, nn.LayerNorm, nn.RMSNorm)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,15 +73,15 @@ def parameter_groups(
             )
     groups: dict[str, dict[str, Any]] = {}
     for parameter in parameters:
-        pattern = _scale_pattern(parameter, scales)
+        scaled = _scale_pattern(parameter, scales)
         decays = not parameter.plain and not any(_matches(parameter, glob) for glob in no_decay)
-        name = ("decay" if decays else "no_decay") + (f"@{pattern}" if pattern else "")
+        name = ("decay" if decays else "no_decay") + (f"@{scaled}" if scaled else "")
         group = groups.setdefault(
             name,
             {
                 "params": [],
                 "name": name,
-                "lr": lr * scales[pattern] if pattern else lr,
+                "lr": lr * scales[scaled] if scaled else lr,
                 "weight_decay": weight_decay if decays else 0.0,
             },
         )
