@@ -1,0 +1,100 @@
+"""Micro-batches built in worker processes, in order, with failures that end instead of hang."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import torch
+from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler
+
+from core.contracts import Batch
+from core.errors import TrainingError
+
+Request = TypeVar("Request")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoaderOptions:
+    """How batches are made ahead of their use.
+
+    Args:
+        workers: processes; 0 to work in the process that asks.
+        prefetch: batches that each worker keeps ready.
+        timeout: seconds to wait for a batch before a worker counts as hung.
+        pin_memory: put batches into page-locked memory, for copies to a GPU.
+    """
+
+    workers: int = 0
+    prefetch: int = 4
+    timeout: float = 300.0
+    pin_memory: bool = False
+
+
+class Feed(Sampler[Request]):
+    """What to load next, set anew before each pass; workers are told only the requests."""
+
+    def __init__(self) -> None:
+        self.requests: list[Request] = []
+
+    def __iter__(self) -> Iterator[Request]:
+        return iter(self.requests)
+
+    def __len__(self) -> int:
+        return len(self.requests)
+
+
+class Requests(Dataset[Batch], Generic[Request]):
+    """Answers each request with one batch, so the number of workers cannot change a batch."""
+
+    def __init__(self, load: Callable[[Request], Batch]) -> None:
+        self._load = load
+
+    def __getitem__(self, request: Request) -> Batch:
+        return self._load(request)
+
+
+def make_loader(
+    dataset: Dataset[Any] | IterableDataset[Any],
+    options: LoaderOptions,
+    *,
+    sampler: Sampler[Any] | None = None,
+    persistent: bool = False,
+) -> DataLoader[Any]:
+    """Return a loader of whole batches that leaves every global random generator alone."""
+    parallel = options.workers > 0
+    return DataLoader(
+        dataset,
+        batch_size=None,
+        sampler=sampler,
+        num_workers=options.workers,
+        prefetch_factor=options.prefetch if parallel else None,
+        timeout=options.timeout if parallel else 0,
+        persistent_workers=persistent and parallel,
+        pin_memory=options.pin_memory,
+        collate_fn=_whole,
+        # The loader draws a seed for its workers; without a generator it would draw from torch's.
+        generator=torch.Generator().manual_seed(0),
+    )
+
+
+def guarded(batches: Iterable[Any]) -> Iterator[Any]:
+    """Yield from a loader; a worker that was killed or hangs becomes a TrainingError."""
+    try:
+        yield from batches
+    except RuntimeError as error:
+        if "DataLoader timed out" in str(error):
+            raise TrainingError(
+                f"a data worker hangs: {error}. Storage may be slow; see the option 'timeout'"
+            ) from error
+        if "DataLoader worker" in str(error):
+            raise TrainingError(
+                f"a data worker died: {error}. The usual cause is memory; use fewer workers or "
+                "smaller batches"
+            ) from error
+        raise
+
+
+def _whole(batch: Batch) -> Batch:
+    return batch
