@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 
 import pytest
 import torch
@@ -48,6 +49,39 @@ def test_a_narrow_beam_never_scores_a_sequence_above_its_probability(beam_size: 
         assert len(set(ids)) == len(ids) <= beam_size
         for hypothesis in found:
             assert hypothesis.score <= exact[hypothesis.ids].item() + 1e-5
+
+
+def textbook(log_probs: Tensor, beam_size: int) -> dict[tuple[int, ...], float]:
+    """Prefix beam search over a dictionary keyed by whole prefixes."""
+    beam = {(): (1.0, 0.0)}
+    for frame in log_probs.double().exp().tolist():
+        sums: dict[tuple[int, ...], list[float]] = defaultdict(lambda: [0.0, 0.0])
+        for prefix, (blank, label) in beam.items():
+            sums[prefix][0] += (blank + label) * frame[0]
+            for token, probability in enumerate(frame):
+                if token == 0:
+                    continue
+                if prefix and prefix[-1] == token:
+                    sums[prefix][1] += label * probability
+                    sums[(*prefix, token)][1] += blank * probability
+                else:
+                    sums[(*prefix, token)][1] += (blank + label) * probability
+        best = sorted(sums, key=lambda prefix: -sum(sums[prefix]))[:beam_size]
+        beam = {prefix: (sums[prefix][0], sums[prefix][1]) for prefix in best}
+    return {prefix: math.log(sum(parts)) for prefix, parts in beam.items()}
+
+
+@pytest.mark.parametrize("beam_size", [2, 3, 5, 8])
+def test_a_narrow_beam_equals_the_textbook(beam_size: int) -> None:
+    # Long enough for prefixes to leave the beam and come back while longer ones stayed.
+    for seed in range(10):
+        torch.manual_seed(seed)
+        log_probs = (2 * torch.randn(40, 3)).log_softmax(-1)
+        (found,) = PrefixBeamDecoder(beam_size=beam_size).nbest(log_probs[None], torch.tensor([40]))
+        expected = textbook(log_probs, beam_size)
+        assert [hypothesis.ids for hypothesis in found] == list(expected)
+        scores = [hypothesis.score for hypothesis in found]
+        assert scores == pytest.approx(list(expected.values()), abs=1e-4)
 
 
 def test_finds_the_sequence_that_greedy_misses() -> None:
