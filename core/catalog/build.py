@@ -31,7 +31,7 @@ def build_catalog(packages: Iterable[Package | Broken]) -> Catalog:
             broken.append(package)
         else:
             readable.append(package)
-    library = Library({p.module.partition(".")[0]: p.folders for p in readable})
+    library = Library([(package.module, package.folders) for package in readable])
     seen: set[Path] = set()
     for package in readable:
         for found in _scan_package(library, package, seen):

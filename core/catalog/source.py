@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -39,17 +39,20 @@ class Source:
 
     @cached_property
     def imports(self) -> dict[str, str]:
-        """Names bound by import statements at module level, with what they stand for."""
+        """Names bound by import statements, with what they stand for.
+
+        Imports inside functions count too; at module level they come first.
+        """
         bound: dict[str, str] = {}
-        for statement in module_level(self.tree.body):
+        for statement in ast.walk(self.tree):
             if isinstance(statement, ast.Import):
                 for alias in statement.names:
                     top = alias.name.partition(".")[0]
-                    bound[alias.asname or top] = alias.name if alias.asname else top
+                    bound.setdefault(alias.asname or top, alias.name if alias.asname else top)
             elif isinstance(statement, ast.ImportFrom):
                 base = self._import_base(statement)
                 for alias in statement.names:
-                    bound[alias.asname or alias.name] = f"{base}.{alias.name}"
+                    bound.setdefault(alias.asname or alias.name, f"{base}.{alias.name}")
         return bound
 
     @cached_property
@@ -60,6 +63,24 @@ class Source:
             for statement in module_level(self.tree.body)
             if isinstance(statement, Definition)
         }
+
+    @cached_property
+    def literals(self) -> dict[str, ast.expr]:
+        """Types named at module level that are a choice of values: ``Norm = Literal[...]``."""
+        found: dict[str, ast.expr] = {}
+        for statement in module_level(self.tree.body):
+            if isinstance(statement, ast.Assign):
+                target = statement.targets[0]
+            elif isinstance(statement, ast.AnnAssign):
+                target = statement.target
+            else:
+                continue
+            value = statement.value
+            if not isinstance(target, ast.Name) or not isinstance(value, ast.Subscript):
+                continue
+            if ast.unparse(value.value).rpartition(".")[2] == "Literal":
+                found[target.id] = value
+        return found
 
     def dotted(self, expression: ast.expr) -> str | None:
         """Return the full dotted name that an expression such as ``nn.Module`` stands for."""
@@ -72,7 +93,7 @@ class Source:
         name = expression.id
         if name in self.imports:
             parts.append(self.imports[name])
-        elif name in self.definitions:
+        elif name in self.definitions or name in self.literals:
             parts.append(f"{self.module}.{name}")
         else:
             parts.append(name)
@@ -102,11 +123,13 @@ class Library:
     """Files by module name, read once each.
 
     Args:
-        folders: for each top-level package or module, the folders that hold it.
+        packages: modules with the folders that hold their top-level part.
     """
 
-    def __init__(self, folders: Mapping[str, Iterable[Path]]) -> None:
-        self._folders = {name: tuple(paths) for name, paths in folders.items()}
+    def __init__(self, packages: Iterable[tuple[str, Iterable[Path]]]) -> None:
+        self._folders: dict[str, list[Path]] = {}
+        for module, folders in packages:
+            self._folders.setdefault(module.partition(".")[0], []).extend(folders)
         self._parsed: dict[Path, Source] = {}
 
     def parse(self, path: Path, module: str) -> Source:
@@ -133,14 +156,43 @@ class Library:
 
     def definition(self, dotted: str) -> tuple[Source, Definition] | None:
         """Return the class or function behind a dotted name, through re-exports."""
+        for source, name in self._trail(dotted):
+            if name in source.definitions:
+                return source, source.definitions[name]
+        return None
+
+    def literal(self, dotted: str) -> ast.expr | None:
+        """Return the ``Literal[...]`` behind a dotted name, through re-exports."""
+        found = (source.literals.get(name) for source, name in self._trail(dotted))
+        return next((value for value in found if value is not None), None)
+
+    def lineage(self, source: Source, node: ast.ClassDef) -> Iterator[tuple[Source, ast.ClassDef]]:
+        """Yield a class and those of its bases that are in this library, depth first."""
+        pending: list[tuple[Source, ast.ClassDef]] = [(source, node)]
+        seen: list[ast.ClassDef] = []
+        while pending:
+            owner, cls = pending.pop()
+            if cls in seen:
+                continue
+            seen.append(cls)
+            yield owner, cls
+            pending += reversed(list(self._bases(owner, cls)))
+
+    def _bases(self, source: Source, node: ast.ClassDef) -> Iterator[tuple[Source, ast.ClassDef]]:
+        for base in node.bases:
+            name = source.dotted(base.value if isinstance(base, ast.Subscript) else base)
+            found = self.definition(name) if name else None
+            if found and isinstance(found[1], ast.ClassDef):
+                yield found[0], found[1]
+
+    def _trail(self, dotted: str) -> Iterator[tuple[Source, str]]:
+        """Yield each module that a dotted name leads through, with the name it has there."""
         seen: set[str] = set()
         while dotted not in seen:
             seen.add(dotted)
             module, _, name = dotted.rpartition(".")
             source = self.module(module) if module else None
             if source is None:
-                return None
-            if name in source.definitions:
-                return source, source.definitions[name]
+                return
+            yield source, name
             dotted = source.imports.get(name, dotted)
-        return None
