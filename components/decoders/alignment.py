@@ -12,6 +12,7 @@ from torch import Tensor
 from torchaudio.functional import forced_align as viterbi
 
 from components.losses.ctc import BLANK
+from core.contracts import Hypothesis
 from core.errors import DataError
 
 
@@ -50,23 +51,69 @@ def forced_align(
         DataError: the frames cannot hold the targets, an id is blank or not in the vocabulary, or
             all paths have probability 0.
     """
-    tokens = [int(token) for token in targets]
-    if not tokens:
+    if not len(targets):
         return []
-    log_probs = log_probs.detach().to(device="cpu", dtype=torch.float64).contiguous()
-    frames, vocab = log_probs.shape
-    _check(tokens, frames=frames, vocab=vocab, blank=blank)
-    labels, scores = viterbi(log_probs[None], torch.tensor([tokens]), blank=blank)
-    path: list[int] = labels[0].tolist()
-    values: list[float] = scores[0].tolist()
-    if not math.isfinite(sum(values)):
-        raise DataError("cannot align: every path through the targets has probability 0")
-    changes = [frame for frame in range(1, frames) if path[frame] != path[frame - 1]]
+    path, scores = _best_path(log_probs, targets, blank=blank)
+    edges = [frame for frame in range(1, len(path)) if path[frame] != path[frame - 1]]
     return [
-        TokenSpan(path[start], start, end, math.exp(sum(values[start:end]) / (end - start)))
-        for start, end in pairwise([0, *changes, frames])
+        TokenSpan(path[start], start, end, math.exp(sum(scores[start:end]) / (end - start)))
+        for start, end in pairwise([0, *edges, len(path)])
         if path[start] != blank
     ]
+
+
+def align_batch(
+    log_probs: Tensor, lengths: Tensor, targets: Tensor, target_lengths: Tensor
+) -> list[Hypothesis]:
+    """Align each utterance of a padded batch with its targets.
+
+    Args:
+        log_probs: (B, T, V) log posteriors.
+        lengths: (B,) int64, valid frames.
+        targets: (B, U) int64 ids, without blanks.
+        target_lengths: (B,) int64, valid targets.
+
+    Returns:
+        The targets with their spans; ``score`` sums the logarithms of the token probabilities.
+
+    Raises:
+        DataError: as :func:`forced_align`; the message gives the utterance's place in the batch.
+    """
+    found = []
+    frames, sizes = lengths.tolist(), target_lengths.tolist()
+    for row, (scores, ids) in enumerate(zip(log_probs.cpu(), targets.tolist(), strict=True)):
+        try:
+            spans = forced_align(scores[: frames[row]], ids[: sizes[row]])
+        except DataError as error:
+            raise DataError(f"utterance {row} of the batch: {error}") from error
+        score = sum(math.log(span.probability) for span in spans)
+        found.append(as_hypothesis(spans, score=score))
+    return found
+
+
+def as_hypothesis(spans: Sequence[TokenSpan], *, score: float) -> Hypothesis:
+    """Turn the spans of a whole sequence into a hypothesis."""
+    return Hypothesis(
+        ids=tuple(span.token for span in spans),
+        starts=tuple(span.start for span in spans),
+        ends=tuple(span.end for span in spans),
+        probabilities=tuple(span.probability for span in spans),
+        score=score,
+    )
+
+
+def _best_path(
+    log_probs: Tensor, targets: Sequence[int], *, blank: int
+) -> tuple[list[int], list[float]]:
+    """Return the label of each frame and its log probability."""
+    log_probs = log_probs.to(device="cpu", dtype=torch.float64).contiguous()
+    frames, vocab = log_probs.shape
+    _check(targets, frames=frames, vocab=vocab, blank=blank)
+    labels, scores = viterbi(log_probs[None], torch.tensor([list(targets)]), blank=blank)
+    values: list[float] = scores[0].tolist()
+    if not math.isfinite(sum(values)):
+        raise DataError("cannot align: every path through the targets has probability 0 or NaN")
+    return labels[0].tolist(), values
 
 
 def _check(tokens: Sequence[int], *, frames: int, vocab: int, blank: int) -> None:

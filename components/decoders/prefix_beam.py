@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from components.decoders.alignment import forced_align
+from components.decoders.alignment import as_hypothesis, forced_align
 from components.losses.ctc import BLANK
 from core.contracts import Hypothesis
 from core.errors import ConfigError
@@ -76,12 +76,16 @@ class PrefixBeamDecoder:
             count: hypotheses of each utterance; None for all that are in the beam.
         """
         log_probs = logits.log_softmax(dim=-1, dtype=torch.float32).cpu().double()
-        return [
-            [_with_spans(valid, ids, score) for ids, score in self._search(valid.numpy())[:count]]
-            for valid in (
-                rows[:length] for rows, length in zip(log_probs, lengths.tolist(), strict=True)
+        found = []
+        for rows, length in zip(log_probs, lengths.tolist(), strict=True):
+            best = self._search(rows[:length].numpy())[:count]
+            found.append(
+                [
+                    as_hypothesis(forced_align(rows[:length], ids), score=score)
+                    for ids, score in best
+                ]
             )
-        ]
+        return found
 
     def _search(self, log_probs: Floats) -> list[tuple[tuple[int, ...], float]]:
         prefixes = _Prefixes()
@@ -99,17 +103,6 @@ class PrefixBeamDecoder:
             keep = frame >= min(math.log(self.token_threshold), frame.max())
         keep[BLANK] = False
         return np.flatnonzero(keep)
-
-
-def _with_spans(log_probs: Tensor, ids: tuple[int, ...], score: float) -> Hypothesis:
-    spans = forced_align(log_probs, ids)
-    return Hypothesis(
-        ids=ids,
-        starts=tuple(span.start for span in spans),
-        ends=tuple(span.end for span in spans),
-        probabilities=tuple(span.probability for span in spans),
-        score=score,
-    )
 
 
 @dataclass(slots=True)

@@ -10,8 +10,15 @@ from typing import Any
 
 from rich.cells import cell_len
 
-from components.metrics.edits import Edit, ErrorCounts, align, count_errors
-from components.metrics.error_rate import character_errors, words
+from components.metrics.error_rate import (
+    Edit,
+    ErrorCounts,
+    align,
+    characters,
+    count_errors,
+    tally,
+    words,
+)
 from core.errors import DataError
 
 
@@ -71,9 +78,11 @@ class ErrorReport:
             hypothesis=hypothesis,
             speaker=speaker,
             edits=edits,
-            words=count_errors(edits),
-            characters=character_errors(reference, hypothesis),
-            characters_without_spaces=character_errors(reference, hypothesis, spaces=False),
+            words=tally(edits),
+            characters=count_errors(characters(reference), characters(hypothesis)),
+            characters_without_spaces=count_errors(
+                characters(reference, spaces=False), characters(hypothesis, spaces=False)
+            ),
         )
         self._results[id] = result
         return result
@@ -114,13 +123,13 @@ class ErrorReport:
 
     def confusions(self, count: int = 10) -> list[tuple[Edit, int]]:
         """Return the most frequent word substitutions, deletions and insertions."""
-        tally = Counter(
+        found = Counter(
             edit
             for result in self._results.values()
             for edit in result.edits
             if edit.reference != edit.hypothesis
         )
-        return sorted(tally.items(), key=lambda item: (-item[1], _mark(item[0])))[:count]
+        return sorted(found.items(), key=lambda item: (-item[1], _mark(item[0])))[:count]
 
     def as_dict(self, *, worst: int = 10, confusions: int = 10) -> dict[str, Any]:
         """Return the report for JSON. Rates without a finite value are None."""

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from components.decoders.alignment import TokenSpan, forced_align
+from components.decoders.alignment import TokenSpan, align_batch, forced_align
 from core.errors import DataError
 from tests.components.ctc_oracle import alignments
 
@@ -66,3 +66,22 @@ def test_an_impossible_token_is_refused() -> None:
     assert forced_align(log_probs, [1])[0].probability == pytest.approx(math.exp(math.log(0.5)))
     with pytest.raises(DataError, match=r"every path .* probability 0"):
         forced_align(log_probs, [2])
+
+
+def test_a_batch_equals_its_rows() -> None:
+    torch.manual_seed(0)
+    log_probs = torch.randn(3, 9, 4).log_softmax(-1)
+    targets = torch.tensor([[1, 2, 3], [2, 2, 0], [-1, 7, 0]])
+    found = align_batch(log_probs, torch.tensor([9, 4, 0]), targets, torch.tensor([3, 2, 0]))
+    for row, (frames, ids) in enumerate([(9, [1, 2, 3]), (4, [2, 2]), (0, [])]):
+        spans = forced_align(log_probs[row, :frames], ids)
+        assert list(found[row].ids) == ids
+        assert found[row].starts == tuple(span.start for span in spans)
+        assert found[row].ends == tuple(span.end for span in spans)
+        assert found[row].score == pytest.approx(sum(math.log(span.probability) for span in spans))
+
+
+def test_a_batch_names_the_utterance_that_cannot_be_aligned() -> None:
+    lengths, sizes = torch.tensor([3, 1]), torch.tensor([2, 2])
+    with pytest.raises(DataError, match="utterance 1 of the batch: cannot align 2 targets to 1"):
+        align_batch(torch.zeros(2, 3, 4), lengths, torch.tensor([[1, 2], [1, 2]]), sizes)

@@ -1,9 +1,58 @@
 from __future__ import annotations
 
+import math
 import unicodedata
 
-from components.metrics.edits import ErrorCounts
-from components.metrics.error_rate import character_errors, characters, word_errors, words
+import editdistance
+from hypothesis import given
+from hypothesis import strategies as st
+
+from components.metrics.error_rate import (
+    Edit,
+    ErrorCounts,
+    align,
+    characters,
+    count_errors,
+    edit_distance,
+    tally,
+    words,
+)
+
+UNITS = st.lists(st.sampled_from(["a", "b", "c", "가", "나"]), max_size=12)
+
+
+@given(UNITS, UNITS)
+def test_alignment_is_valid_and_as_short_as_the_edit_distance(
+    reference: list[str], hypothesis: list[str]
+) -> None:
+    edits = align(reference, hypothesis)
+    assert [edit.reference for edit in edits if edit.reference is not None] == reference
+    assert [edit.hypothesis for edit in edits if edit.hypothesis is not None] == hypothesis
+    assert Edit(None, None) not in edits
+    counts = tally(edits)
+    assert counts.errors == editdistance.eval(reference, hypothesis)
+    assert counts.errors == edit_distance(reference, hypothesis)
+    assert counts.reference_length == len(reference)
+    assert counts.insertions - counts.deletions == len(hypothesis) - len(reference)
+
+
+def test_tells_the_kinds_of_edits_apart() -> None:
+    edits = align(words("the cat sat down"), words("the cap sat on a"))
+    assert edits[:3] == [Edit("the", "the"), Edit("cat", "cap"), Edit("sat", "sat")]
+    assert tally(edits) == ErrorCounts(
+        substitutions=2, insertions=1, deletions=0, reference_length=4
+    )
+    assert align(["a"], []) == [Edit("a", None)]
+    assert align([], ["a"]) == [Edit(None, "a")]
+    assert align([], []) == []
+
+
+def test_counts_add_up_and_rates_are_defined_without_reference() -> None:
+    first = ErrorCounts(substitutions=1, insertions=2, deletions=3, reference_length=10)
+    total = first + ErrorCounts(insertions=1, reference_length=4)
+    assert (total.errors, total.reference_length, total.rate) == (7, 14, 0.5)
+    assert ErrorCounts().rate == 0.0
+    assert ErrorCounts(insertions=1).rate == math.inf
 
 
 def test_words_and_characters_ignore_how_text_is_composed_and_spaced() -> None:
@@ -14,21 +63,21 @@ def test_words_and_characters_ignore_how_text_is_composed_and_spaced() -> None:
 
 
 def test_word_errors() -> None:
-    assert word_errors("one two three", "one too three four") == ErrorCounts(
+    assert count_errors(words("one two three"), words("one too three four")) == ErrorCounts(
         substitutions=1, insertions=1, reference_length=3
     )
-    assert word_errors("One", "one").substitutions == 1
+    assert count_errors(words("One"), words("one")).substitutions == 1
 
 
 def test_a_wrong_space_is_a_character_error_only_with_spaces() -> None:
-    assert character_errors("안녕 하세요", "안녕하세요") == ErrorCounts(
-        deletions=1, reference_length=6
-    )
-    assert character_errors("안녕 하세요", "안녕하세요", spaces=False) == ErrorCounts(
-        reference_length=5
-    )
+    for spaces, expected in [
+        (True, ErrorCounts(deletions=1, reference_length=6)),
+        (False, ErrorCounts(reference_length=5)),
+    ]:
+        reference = characters("안녕 하세요", spaces=spaces)
+        assert count_errors(reference, characters("안녕하세요", spaces=spaces)) == expected
 
 
 def test_an_empty_reference_counts_insertions() -> None:
-    assert word_errors("", "oh no") == ErrorCounts(insertions=2)
-    assert character_errors(" ", "") == ErrorCounts()
+    assert count_errors([], words("oh no")) == ErrorCounts(insertions=2)
+    assert count_errors(characters(" "), []) == ErrorCounts()

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from components.metrics.edits import Edit, ErrorCounts
+from components.metrics.error_rate import Edit, ErrorCounts
 from components.metrics.report import ErrorReport
 from core.errors import DataError
 
