@@ -56,8 +56,13 @@ class Skipped:
 class Batch(Protocol):
     """What the training loop knows of a batch."""
 
-    ids: tuple[str, ...]
-    skipped: tuple[Skipped, ...]
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Ids of the utterances in the batch."""
+
+    @property
+    def skipped(self) -> tuple[Skipped, ...]:
+        """What the plan had put into the batch and could not be used."""
 
     @property
     def seconds(self) -> float:
@@ -356,10 +361,12 @@ class RunInfo:
 class BatchStream(Protocol):
     """A resumable source of training batches for one rank."""
 
-    steps_per_epoch: int | None
-    """Micro-batches that each rank gets in an epoch; None for endless streams."""
     epoch: int
     """Of the next batch, counted from 0."""
+
+    @property
+    def steps_per_epoch(self) -> int | None:
+        """Micro-batches that each rank gets in an epoch; None for endless streams."""
 
     def __iter__(self) -> Iterator[Batch]:
         """Yield what is left of the current epoch, then return and point at the next epoch."""

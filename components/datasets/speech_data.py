@@ -44,6 +44,7 @@ class SpeechData:
         timeout: seconds after which a worker that gives no batch counts as hung.
         jitter: share by which lengths may vary when batches are planned; see
             :class:`core.data.plan.PlanOptions`.
+        buffer: utterances that each worker of a streaming source holds to sort and shuffle.
         cache_dir: where derived files are kept; None for ``sori`` in the user's cache folder.
     """
 
@@ -62,7 +63,8 @@ class SpeechData:
         channel: Channel = "refuse",
         workers: int = 0,
         timeout: float = 300.0,
-        jitter: float = 0.03,
+        jitter: float = 0.02,
+        buffer: int = 1000,
         cache_dir: str | None = None,
     ) -> None:
         self.train = train
@@ -78,6 +80,7 @@ class SpeechData:
         self.workers = workers
         self.timeout = timeout
         self.jitter = jitter
+        self.buffer = buffer
         self.cache_dir = cache_dir
         self._context: RunContext | None = None
         self._corpora: dict[str, Corpus] = {}
@@ -175,7 +178,8 @@ class SpeechData:
             loading=LoaderOptions(
                 workers=self.workers, timeout=self.timeout, pin_memory=torch.cuda.is_available()
             ),
+            buffer=self.buffer,
             min_seconds=self.min_seconds,
-            max_seconds=self.max_seconds if split == "train" else None,
+            max_seconds=self.max_seconds,
             training=split == "train",
         )

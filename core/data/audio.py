@@ -180,7 +180,8 @@ def _one_channel(cut: Cut, audio: Samples, channel: Channel) -> Samples:
     if isinstance(cut, MonoCut) and cut.recording.num_channels == count:
         return np.ascontiguousarray(audio[:, cut.recording.channel_ids.index(cut.channel)])
     if channel == "mean":
-        return audio.mean(axis=1, dtype=np.float32)
+        mean: Samples = audio.mean(axis=1, dtype=np.float32)
+        return mean
     if channel == "refuse" or not 0 <= channel < count:
         raise AudioError(
             reason="channels",

@@ -1,21 +1,16 @@
-"""A named source with its filters: training stream, evaluation batches and a summary."""
+"""A source used as one split of a data module."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property
-
-import numpy as np
 
 from core.contracts import Batch, BatchStream, RunContext
-from core.data.loading import Feed, LoaderOptions, Requests, guarded, make_loader
-from core.data.plan import Indices, PlanOptions, padding_share, plan_epoch, plan_evaluation
-from core.data.source import AnySource, Seconds, Source
-from core.data.speech import SpeechCollator, SpeechLoader
-from core.data.stream import PlannedStream, Request
-from core.errors import DataError
+from core.data.loading import LoaderOptions
+from core.data.plan import PlanOptions
+from core.data.source import AnySource
+from core.data.speech import SpeechCollator
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,16 +20,18 @@ class CorpusOptions:
     Args:
         plan: how batches are cut.
         loading: workers.
+        buffer: utterances that a streaming source holds to sort and shuffle.
         min_seconds: shortest utterance.
-        max_seconds: longest utterance; None for no limit, as in evaluation. Training also leaves
-            out what is longer than a batch.
+        max_seconds: longest utterance of training, which also leaves out what is longer than a
+            batch. Evaluation has no longest utterance.
         training: whether batches are shuffled and resumable.
     """
 
     plan: PlanOptions
     loading: LoaderOptions
+    buffer: int
     min_seconds: float
-    max_seconds: float | None
+    max_seconds: float
     training: bool
 
 
@@ -70,112 +67,3 @@ class Corpus(ABC):
     @abstractmethod
     def summary(self) -> list[str]:
         """Return lines for the run header."""
-
-
-class PlannedCorpus(Corpus):
-    """A source with random access.
-
-    Args:
-        name: of the split.
-        uri: of the source.
-        source: opened.
-        options: filters, plan and workers.
-        context: of the run.
-
-    Raises:
-        DataError: if the filters leave nothing.
-    """
-
-    def __init__(
-        self,
-        *,
-        name: str,
-        uri: str,
-        source: Source,
-        options: CorpusOptions,
-        context: RunContext,
-    ) -> None:
-        super().__init__(name=name, uri=uri, options=options, context=context)
-        self._source = source
-        self._drops = _drops(source.durations, options)
-        dropped = np.zeros(len(source), dtype=bool)
-        for _, mask in self._drops:
-            dropped |= mask
-        self._rows: Indices = np.flatnonzero(~dropped)
-        if not self._rows.size:
-            raise DataError(f"{name} ({uri}): no utterance is left; " + "; ".join(self._dropped()))
-
-    @property
-    def source(self) -> Source:
-        """What is read."""
-        return self._source
-
-    @cached_property
-    def durations(self) -> Seconds:
-        """(N,) seconds of the utterances that are used."""
-        return self._source.durations[self._rows]
-
-    def train_stream(self, collator: SpeechCollator) -> PlannedStream:
-        """Return the training batches of this rank."""
-        return PlannedStream(
-            durations=self.durations,
-            load=SpeechLoader(source=self._source, rows=self._rows, collator=collator),
-            options=self.options.plan,
-            name=self.uri,
-            fingerprint=self._source.fingerprint,
-            filters={
-                "min_seconds": self.options.min_seconds,
-                "max_seconds": self.options.max_seconds,
-            },
-            seed=self.context.seed,
-            rank=self.context.rank,
-            world_size=self.context.world_size,
-            loading=self.options.loading,
-        )
-
-    def eval_batches(self, collator: SpeechCollator) -> Iterable[Batch]:
-        """Return every ``world_size``-th batch of the split, longest utterances first."""
-        plan = plan_evaluation(self.durations, self.options.plan)
-        feed: Feed[Request] = Feed()
-        feed.requests = [
-            (0, indices) for indices in plan[self.context.rank :: self.context.world_size]
-        ]
-        load = SpeechLoader(source=self._source, rows=self._rows, collator=collator)
-        return guarded(make_loader(Requests(load), self.options.loading, sampler=feed))
-
-    def summary(self) -> list[str]:
-        """Return utterances, hours, what was dropped and, in training, the padding."""
-        lines = [f"{self.name}: {self.uri}: {_amount(self.durations)}"]
-        lines += [f"{self.name}: left out {drop}" for drop in self._dropped()]
-        if self.options.training:
-            plan = plan_epoch(self.durations, self.options.plan, seed=self.context.seed, epoch=0)
-            lines.append(
-                f"{self.name}: {len(plan)} batches of up to {self.options.plan.batch_seconds:g} s, "
-                f"{padding_share(plan, self.durations):.1%} padding in the first epoch; "
-                "resume is exact and immediate"
-            )
-        return lines
-
-    def _dropped(self) -> list[str]:
-        durations = self._source.durations
-        return [f"{_amount(durations[mask])} {why}" for why, mask in self._drops if mask.any()]
-
-
-def _drops(durations: Seconds, options: CorpusOptions) -> list[tuple[str, np.ndarray]]:
-    """Return disjoint masks of what filters leave out, with the reasons."""
-    short = durations < options.min_seconds
-    drops = [(f"shorter than min_seconds={options.min_seconds:g}", short)]
-    long = np.zeros_like(short)
-    if options.max_seconds is not None:
-        long = durations > options.max_seconds
-        drops.append((f"longer than max_seconds={options.max_seconds:g}", long & ~short))
-    if options.training:
-        unfit = durations > options.plan.batch_seconds
-        why = f"longer than batch_seconds={options.plan.batch_seconds:g}"
-        drops.append((why, unfit & ~long & ~short))
-    return drops
-
-
-def _amount(durations: Seconds) -> str:
-    noun = "utterance" if len(durations) == 1 else "utterances"
-    return f"{len(durations):,} {noun}, {float(durations.sum(dtype=np.float64)) / 3600:.2f} h"

@@ -33,14 +33,14 @@ class PlanOptions:
 
     batch_seconds: float
     max_utterances: int | None = None
-    jitter: float = 0.03
+    jitter: float = 0.02
 
 
 def plan_epoch(durations: Seconds, options: PlanOptions, *, seed: int, epoch: int) -> list[Indices]:
     """Return the batches of one epoch, each utterance once, in training order.
 
-    Utterances are sorted by jittered duration and cut where one more would exceed a limit; then
-    the batches are shuffled. The result is the same on every rank and for every number of ranks.
+    The result is the same on every rank and for every number of ranks. Utterances are sorted by
+    jittered duration and cut where one more would exceed a limit; then the batches are shuffled.
 
     Raises:
         ValueError: if an utterance alone is longer than a batch.
@@ -50,7 +50,13 @@ def plan_epoch(durations: Seconds, options: PlanOptions, *, seed: int, epoch: in
             f"an utterance of {float(durations.max()):.2f} s does not fit "
             f"batch_seconds={options.batch_seconds}"
         )
-    rng = np.random.default_rng([seed, epoch])
+    return plan_batches(durations, options, rng=np.random.default_rng([seed, epoch]))
+
+
+def plan_batches(
+    durations: Seconds, options: PlanOptions, *, rng: np.random.Generator
+) -> list[Indices]:
+    """Return shuffled batches of similar lengths; jitter and order are drawn from ``rng``."""
     factors = 1.0 + options.jitter * rng.uniform(-1.0, 1.0, size=durations.size)
     order = np.argsort(durations * factors, kind="stable")
     batches = _cut(order, durations, options)

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias, TypeGuard, runtime_checkable
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from lhotse.cut import Cut
+
+from core.data.audio import AudioError
 
 Seconds: TypeAlias = np.ndarray[Any, np.dtype[np.float32]]
 
@@ -66,10 +68,13 @@ class StreamSource(Protocol):
     def fingerprint(self) -> str:
         """Digest of what identifies the corpus."""
 
-    def cuts(self, *, epoch: int, shard: int, shards: int, seed: int | None) -> Iterator[Cut]:
+    def cuts(
+        self, *, epoch: int, shard: int, shards: int, seed: int | None
+    ) -> Iterator[Cut | AudioError]:
         """Yield one of ``shards`` disjoint parts, which together are the whole corpus.
 
-        The same arguments give the same cuts in the same order.
+        The same arguments give the same cuts in the same order. Audio whose header cannot be read
+        is yielded as the error that says so.
 
         Args:
             epoch: pass over the data; changes the order, never the membership.
@@ -83,8 +88,3 @@ class StreamSource(Protocol):
 
 
 AnySource: TypeAlias = Source | StreamSource
-
-
-def is_stream(source: AnySource) -> TypeGuard[StreamSource]:
-    """Say whether ``source`` lacks random access."""
-    return hasattr(type(source), "cuts")
