@@ -8,7 +8,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from components.encoders.conformer_block import ConformerBlock
-from components.encoders.masks import blocked_keys, valid_frames
+from components.encoders.masks import attention_mask, valid_frames
 from components.encoders.relative_attention import relative_positions
 from components.encoders.subsampling import ConvSubsampling
 from core.errors import ConfigError
@@ -131,10 +131,10 @@ class ConformerEncoder(nn.Module):
         x, lengths = self.subsample(features, lengths)
         x = self.dropout(x * self.input_scale if self.input_scale != 1.0 else x)
         valid = valid_frames(lengths, x.shape[1])
-        blocked = blocked_keys(valid, self.attention_context)
+        mask = attention_mask(valid, self.attention_context, x.dtype)
         positions = relative_positions(x.shape[1], self.dim, x.device).to(x.dtype)
         for layer in self.layers:
-            x = layer(x, positions, blocked, valid)
+            x = layer(x, positions, mask, valid)
         return x.masked_fill(~valid.unsqueeze(-1), 0.0), lengths
 
 

@@ -61,19 +61,19 @@ class ConformerBlock(nn.Module):
         self.norm_out = nn.LayerNorm(dim)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor, positions: Tensor, blocked: Tensor, valid: Tensor) -> Tensor:
+    def forward(self, x: Tensor, positions: Tensor, mask: Tensor, valid: Tensor) -> Tensor:
         """Map (B, T, D) to (B, T, D).
 
         Args:
             x: frames.
             positions: (2T, D) relative position encodings.
-            blocked: (B, 1 or T, T) bool, keys that a query must not see.
+            mask: (B, 1 or T, T), added to attention scores.
             valid: (B, T) bool, true for real frames.
         """
         entered = x
         drop = self.dropout
         x = torch.add(x, drop(self.feed_forward1(self.norm_feed_forward1(x))), alpha=0.5)
-        x = x + drop(self.attention(self.norm_attention(x), positions, blocked))
+        x = x + drop(self.attention(self.norm_attention(x), positions, mask))
         x = x + drop(self.convolution(self.norm_convolution(x), valid))
         x = torch.add(x, drop(self.feed_forward2(self.norm_feed_forward2(x))), alpha=0.5)
         x = self.norm_out(x)

@@ -8,10 +8,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-BLOCKED_SCORE = -1e4
-"""Score of a key that must not be seen. Its softmax weight is exactly 0 beside any other key, and
-it is finite in every dtype, so that a row without keys gives no NaN."""
-
 
 def relative_positions(frames: int, dim: int, device: torch.device) -> Tensor:
     """Return the (2 * frames, dim) float32 sinusoids of the offsets ``frames - 1 ... -frames``.
@@ -27,15 +23,14 @@ def relative_positions(frames: int, dim: int, device: torch.device) -> Tensor:
 
 
 def relative_shift(scores: Tensor) -> Tensor:
-    """Align scores by offset, (..., T, 2T), with scores by key, (..., T, T), without a copy.
+    """View scores by offset, contiguous (B, T, 2T), as scores by key, (B, T, T), without a copy.
 
     Entry (i, j) of the result is entry (i, T - 1 - i + j) of the input: one row further is one
     column less, which is a row stride of 2T - 1 into the same memory.
     """
-    frames = scores.shape[-2]
-    flat = scores.flatten(-2)[..., frames - 1 : -1]
-    rows: Tensor = flat.unflatten(-1, (frames, 2 * frames - 1))
-    return rows[..., :frames]
+    batch, frames, offsets = scores.shape
+    strides = (frames * offsets, offsets - 1, 1)
+    return scores.as_strided((batch, frames, frames), strides, frames - 1)
 
 
 class RelativeAttention(nn.Module):
@@ -62,37 +57,50 @@ class RelativeAttention(nn.Module):
         self.content_bias = nn.Parameter(torch.zeros(heads, self.head_dim))
         self.position_bias = nn.Parameter(torch.zeros(heads, self.head_dim))
 
-    def forward(self, x: Tensor, positions: Tensor, blocked: Tensor) -> Tensor:
+    def forward(self, x: Tensor, positions: Tensor, mask: Tensor) -> Tensor:
         """Map (B, T, D) to (B, T, D).
 
         Args:
             x: frames.
             positions: (2T, D) from :func:`relative_positions`.
-            blocked: bool, (B, 1, T) or (B, T, T), true where a query must not see a key.
+            mask: (B, 1, T) or (B, T, T), added to scores.
         """
         batch, frames, _ = x.shape
         # Heads go first: positions are the same for all utterances, so that their scores are one
         # product a head over all frames of the batch.
         qkv = self.qkv(x).view(batch, frames, 3, self.heads, self.head_dim)
         query, key, value = qkv.permute(2, 3, 0, 1, 4).unbind(0)  # each (H, B, T, d)
-        bias = self._position_scores(query, positions).masked_fill(blocked, BLOCKED_SCORE)
-        attended = F.scaled_dot_product_attention(
+        bias = self._position_scores(query, positions, mask)
+        attended = attend(
             query + self.content_bias.to(query.dtype)[:, None, None],
             key,
             value,
-            attn_mask=bias,
-            dropout_p=self.dropout if self.training else 0.0,
+            bias,
+            dropout=self.dropout if self.training else 0.0,
         )
         out: Tensor = self.out(attended.permute(1, 2, 0, 3).flatten(2))
         return out
 
-    def _position_scores(self, query: Tensor, positions: Tensor) -> Tensor:
-        """Return (H, B, T, T) scaled scores of queries and the positions of keys."""
+    def _position_scores(self, query: Tensor, positions: Tensor, mask: Tensor) -> Tensor:
+        """Return (H, B, T, T): scaled scores of queries and key positions, with the mask."""
         _, batch, frames, _ = query.shape
         projected = self.position(positions).view(-1, self.heads, self.head_dim)
-        shifted = (query + self.position_bias.to(query.dtype)[:, None, None]) * (
-            1.0 / math.sqrt(self.head_dim)
-        )
-        rows = shifted.reshape(self.heads, batch * frames, self.head_dim)
+        shifted = query + self.position_bias.to(query.dtype)[:, None, None]
+        rows = (shifted / math.sqrt(self.head_dim)).reshape(self.heads, -1, self.head_dim)
         scores = torch.bmm(rows, projected.permute(1, 2, 0))  # (H, B * T, 2T)
-        return relative_shift(scores.view(self.heads, batch, frames, -1))
+        by_key = relative_shift(scores.view(-1, frames, 2 * frames))
+        return by_key.view(self.heads, batch, frames, frames) + mask.to(scores.dtype)
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor, *, dropout: float) -> Tensor:
+    """Attention over (H, B, T, d) with (H, B, T, T) added to the scaled scores."""
+    if query.device.type != "cpu":
+        return F.scaled_dot_product_attention(query, key, value, attn_mask=bias, dropout_p=dropout)
+    # On CPU torch has no fused kernel for a bias with gradient, and its composed one makes three
+    # more passes over the scores to guard against rows without keys, which there are none of here.
+    heads, batch, frames, width = query.shape
+    scaled = (query / math.sqrt(width)).reshape(-1, frames, width)
+    keys = key.reshape(-1, frames, width).transpose(1, 2)
+    weights = torch.baddbmm(bias.flatten(0, 1), scaled, keys).softmax(-1)
+    attended = torch.bmm(F.dropout(weights, dropout), value.reshape(-1, frames, width))
+    return attended.view(heads, batch, frames, width)
