@@ -1,0 +1,202 @@
+"""From a target and command-line tokens to a configuration, with every problem at once."""
+
+from __future__ import annotations
+
+import inspect
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import fiddle as fdl
+
+from core.config import snapshot
+from core.config.diff import differences
+from core.config.lint import missing_problem
+from core.config.load import ExperimentFile, load_experiment
+from core.config.override import override
+from core.config.paths import is_glob
+from core.config.tokens import sort_tokens
+from core.config.tree import missing_arguments, slots_of
+from core.config.types import coerce
+from core.config.values import format_value
+from core.errors import ConfigError, ConfigErrors, closest
+from core.experiment import Experiment
+
+
+@dataclass(frozen=True, kw_only=True)
+class Composed:
+    """A configuration and how it came about.
+
+    Args:
+        config: with all edits applied; nothing has been built.
+        changes: one line for each edit by a preset or an override, ``path: old -> new``.
+        knobs: every knob with its value; of a saved run, those it was made with.
+        target: the experiment's module, or the directory that the configuration was read from.
+        presets: names, in the order in which they were applied.
+    """
+
+    config: fdl.Config[Experiment]
+    changes: list[str]
+    knobs: Mapping[str, Any]
+    target: str
+    presets: tuple[str, ...] = ()
+
+
+def compose_target(target: str, tokens: Sequence[str]) -> Composed:
+    """Compose an experiment file or module, or the saved configuration of a run or checkpoint.
+
+    Raises:
+        ConfigError: the target is neither, or the tokens are not valid.
+    """
+    if Path(target).is_dir():
+        return compose_saved(Path(target), tokens)
+    return compose(load_experiment(target), tokens)
+
+
+def compose(file: ExperimentFile, tokens: Sequence[str]) -> Composed:
+    """Call an experiment function with its knobs, then apply presets and overrides in order.
+
+    Args:
+        file: the experiment.
+        tokens: ``knob=value``, ``+preset``, ``path=value``, ``path=@kind/name``, ``'**.x=value'``.
+
+    Raises:
+        ConfigErrors: all problems of all tokens, and required arguments that nothing set.
+    """
+    sorted_tokens = sort_tokens(tokens, file)
+    knobs, problems = _knob_values(file, sorted_tokens.knobs)
+    problems = sorted_tokens.problems + problems
+    config = _call(file, knobs)
+    changes: list[str] = []
+    for name in sorted_tokens.presets:
+        config = _apply_preset(config, name, file.presets[name], changes, problems)
+    _apply_overrides(config, sorted_tokens.overrides, file.knobs, changes, problems)
+    _raise_if_any(problems + _missing(config))
+    return Composed(
+        config=config,
+        changes=changes,
+        knobs=knobs,
+        target=file.module,
+        presets=tuple(sorted_tokens.presets),
+    )
+
+
+def compose_saved(directory: Path, tokens: Sequence[str]) -> Composed:
+    """Load the configuration saved in a run or checkpoint directory and apply overrides.
+
+    Raises:
+        ConfigErrors: all problems of all tokens; knobs and presets are not taken, since they were
+            applied when the run was made.
+    """
+    config = snapshot.load(directory)
+    header = snapshot.read_header(directory)
+    sorted_tokens = sort_tokens(tokens, None)
+    problems, changes = sorted_tokens.problems, list[str]()
+    knobs = header.get("knobs", {})
+    overrides = []
+    for path, text in sorted_tokens.overrides:
+        if path in knobs and path not in {slot.parameter for slot in slots_of(config)}:
+            problems.append(
+                f"{path}={text}: '{path}' is a knob, and the knobs of {directory} were applied when "
+                "it was made; override paths, or start from the experiment file"
+            )
+        else:
+            overrides.append((path, text))
+    _apply_overrides(config, overrides, {}, changes, problems)
+    _raise_if_any(problems + _missing(config))
+    return Composed(config=config, changes=changes, knobs=knobs, target=str(directory))
+
+
+def _knob_values(
+    file: ExperimentFile, texts: Mapping[str, str]
+) -> tuple[dict[str, Any], list[str]]:
+    """Return the value of every knob; one that is refused keeps its default for further checks."""
+    values = {name: knob.default for name, knob in file.knobs.items()}
+    problems: list[str] = []
+    for name, text in texts.items():
+        try:
+            values[name] = coerce(text, file.knobs[name].annotation, name)
+        except ConfigError as error:
+            default = format_value(file.knobs[name].default)
+            problems.append(f"{error} (a knob of {_where(file.function)}, default {default})")
+    return values, problems
+
+
+def _call(file: ExperimentFile, knobs: Mapping[str, Any]) -> fdl.Config[Experiment]:
+    config = file.function(**knobs)
+    expected = "expected fdl.Config[Experiment]"
+    if not isinstance(config, fdl.Config):
+        found = type(config).__name__
+        raise ConfigError(f"{_where(file.function)}: returned {found}; {expected}")
+    made = fdl.get_callable(config)
+    if not (isinstance(made, type) and issubclass(made, Experiment)):
+        raise ConfigError(f"{_where(file.function)}: returned a Config of {made}; {expected}")
+    return config
+
+
+def _where(function: Callable[..., Any]) -> str:
+    code = inspect.unwrap(function).__code__
+    return f"{code.co_filename}:{code.co_firstlineno}"
+
+
+def _apply_preset(
+    config: fdl.Config[Experiment],
+    name: str,
+    function: Callable[..., Any],
+    changes: list[str],
+    problems: list[str],
+) -> fdl.Config[Experiment]:
+    before = fdl.deepcopy_with(config)
+    try:
+        result = function(config)
+    except Exception as error:
+        line = traceback.extract_tb(error.__traceback__)
+        inside = [f for f in line if f.filename == inspect.unwrap(function).__code__.co_filename]
+        where = f"{inside[-1].filename}:{inside[-1].lineno}" if inside else _where(function)
+        problems.append(f"+{name}: {where}: {type(error).__name__}: {error}")
+        return before
+    if result is not None:
+        problems.append(f"+{name}: {_where(function)}: returned a value; a preset edits in place")
+    found = differences(before, config)
+    if not found:
+        problems.append(f"+{name}: changes nothing here ({_where(function)})")
+    changes.extend(f"{change.path}: {change.old} -> {change.new} (+{name})" for change in found)
+    return config
+
+
+def _apply_overrides(
+    config: fdl.Config[Experiment],
+    overrides: Sequence[tuple[str, str]],
+    knobs: Mapping[str, Any],
+    changes: list[str],
+    problems: list[str],
+) -> None:
+    """Apply what is valid; below a swap that failed nothing more is checked."""
+    failed: list[str] = []
+    for target, text in overrides:
+        if any(target.startswith((f"{path}.", f"{path}[")) for path in failed):
+            continue
+        try:
+            changes.extend(override(config, target, text))
+        except ConfigErrors as errors:
+            problems.extend(errors.problems)
+        except ConfigError as error:
+            problems.append(f"{error}{_knob_hint(target, knobs)}")
+            if text.startswith("@") and not is_glob(target):
+                failed.append(target)
+
+
+def _knob_hint(target: str, knobs: Mapping[str, Any]) -> str:
+    near = closest(target, knobs, limit=1) if "." not in target else []
+    return f" (or the knob '{near[0]}'?)" if near else ""
+
+
+def _missing(config: fdl.Config[Experiment]) -> list[str]:
+    return [missing_problem(slot) for slot in missing_arguments(config)]
+
+
+def _raise_if_any(problems: Sequence[str]) -> None:
+    if problems:
+        raise ConfigErrors(problems)
