@@ -15,11 +15,11 @@ from components.datasets.demo_corpus import (
     DEFAULT_UTTERANCES,
     MANIFEST,
     DemoParameters,
-    default_cache,
     ensure,
     rows,
 )
 from components.datasets.espeak_worker import SAMPLE_RATE
+from core.data.cache import default_cache
 from core.data.source import Seconds
 from core.errors import ConfigError, DataError, suggest
 from core.registry import register

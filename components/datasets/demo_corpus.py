@@ -100,11 +100,6 @@ def plan(parameters: DemoParameters) -> list[Job]:
     return jobs
 
 
-def default_cache() -> Path:
-    """Return the user's cache folder for this project."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sori"
-
-
 def ensure(parameters: DemoParameters, cache: Path) -> Path:
     """Return the folder of a corpus, and make it first if it is not there or is damaged.
 
@@ -211,48 +206,58 @@ def _row(job: Job, report: dict[str, Any], language: str) -> dict[str, Any]:
 
 def _speak(jobs: Sequence[Job], folder: Path, title: str) -> dict[int, dict[str, Any]]:
     """Have worker processes speak all jobs; return their reports by index."""
-    with tempfile.TemporaryDirectory(prefix="sori-demo-") as scratch:
+    count = min(len(jobs), _processors(), 16)
+    spoken: dict[int, dict[str, Any]] = {}
+    with tempfile.TemporaryDirectory() as scratch, tempfile.TemporaryFile() as log:
         jobs_file = Path(scratch) / "jobs.jsonl"
         jobs_file.write_text("".join(json.dumps(asdict(job)) + "\n" for job in jobs))
-        read_end, write_end = os.pipe()
-        errors: list[IO[bytes]] = []
-        workers: list[subprocess.Popen[bytes]] = []
-        count = min(len(jobs), len(os.sched_getaffinity(0)), 16)
+        arguments = [[str(jobs_file), str(folder), str(n), str(count)] for n in range(count)]
+        with _running(arguments, log) as (workers, reports):
+            for line in progress(reports, total=len(jobs), title=title):
+                report = json.loads(line)
+                spoken[report["index"]] = report
+            statuses = [worker.wait() for worker in workers]
+        if any(statuses):
+            log.seek(0)
+            lines = log.read().decode(errors="replace").strip().splitlines()
+            reason = lines[-1] if lines else f"exit status {max(statuses, key=abs)}"
+            raise DataError(f"a process that speaks the demo corpus failed: {reason}")
+    return spoken
+
+
+@contextmanager
+def _running(
+    arguments: Sequence[list[str]], log: IO[bytes]
+) -> Iterator[tuple[list[subprocess.Popen[bytes]], IO[str]]]:
+    """Start workers that share one pipe for reports and one log; none outlives the context."""
+    workers: list[subprocess.Popen[bytes]] = []
+    read_end, write_end = os.pipe()
+    with os.fdopen(read_end, encoding="utf-8") as reports:
         try:
-            for number in range(count):
-                errors.append(tempfile.TemporaryFile(dir=scratch))
-                command = [str(jobs_file), str(folder), str(number), str(count)]
-                workers.append(_start(command, write_end, errors[-1]))
-            os.close(write_end)
-            spoken = {}
-            with os.fdopen(read_end, encoding="utf-8") as pipe:
-                for line in progress(pipe, total=len(jobs), title=title):
-                    report = json.loads(line)
-                    spoken[report["index"]] = report
-            _check(workers, errors)
+            try:
+                workers.extend(_start(each, write_end, log) for each in arguments)
+            finally:
+                os.close(write_end)
+            yield workers, reports
         finally:
             for worker in workers:
                 worker.kill()
                 worker.wait()
-        return spoken
 
 
-def _start(arguments: list[str], output: int, errors: IO[bytes]) -> subprocess.Popen[bytes]:
+def _start(arguments: list[str], output: int, log: IO[bytes]) -> subprocess.Popen[bytes]:
     root = str(Path(__file__).resolve().parents[2])
     path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
-    environment = {**os.environ, "PYTHONPATH": path, "PYTHONIOENCODING": "utf-8"}
+    environment = {**os.environ, "PYTHONPATH": path}
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         environment[name] = "1"  # a worker forks, and must have no threads when it does
     command = [sys.executable, "-m", "components.datasets.espeak_worker", *arguments]
     return subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=output, stderr=errors, env=environment
+        command, stdin=subprocess.DEVNULL, stdout=output, stderr=log, env=environment
     )
 
 
-def _check(workers: Sequence[subprocess.Popen[bytes]], errors: Sequence[IO[bytes]]) -> None:
-    for worker, log in zip(workers, errors, strict=True):
-        if worker.wait() != 0:
-            log.seek(0)
-            lines = log.read().decode(errors="replace").strip().splitlines()
-            reason = lines[-1] if lines else f"exit status {worker.returncode}"
-            raise DataError(f"a worker that speaks the demo corpus failed: {reason}")
+def _processors() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

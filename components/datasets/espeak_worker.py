@@ -83,7 +83,8 @@ def _taps(offset: float, cutoff: float) -> Samples:
     distance = np.arange(1 - _HALF_TAPS, _HALF_TAPS + 1) - offset
     window = np.i0(9.0 * np.sqrt(np.clip(1.0 - (distance / _HALF_TAPS) ** 2, 0.0, None))) / np.i0(9)
     taps: Samples = np.sinc(distance * cutoff) * window
-    return taps / taps.sum()
+    taps /= taps.sum()
+    return taps
 
 
 def render(job: Job, espeak: Espeak) -> bytes:
