@@ -66,6 +66,8 @@ class ConformerEncoder(nn.Module):
     ) -> None:
         super().__init__()
         _check(dim=dim, heads=heads, kernel_size=kernel_size, context=attention_context)
+        if not 0.0 <= layer_drop < 1.0:
+            raise ConfigError(f"encoder: layer_drop must be in [0, 1), found {layer_drop}")
         self.dim = dim
         self.output_dim = dim
         self.depth = layers

@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from components.encoders.convolution import ConvNorm, ConvolutionModule, depthwise_over_time
+
+
+@pytest.mark.parametrize("norm", ["batch_norm", "layer_norm"])
+def test_equals_the_module_written_channels_first(norm: ConvNorm) -> None:
+    torch.manual_seed(0)
+    module = ConvolutionModule(dim=6, kernel_size=3, norm=norm).eval()
+    x = torch.randn(2, 7, 6)
+    got = module(x, torch.ones(2, 7, dtype=torch.bool))
+    y = F.conv1d(x.transpose(1, 2), module.pointwise1.weight.unsqueeze(2), module.pointwise1.bias)
+    y = module.depthwise(y[:, :6] * torch.sigmoid(y[:, 6:]))
+    if norm == "layer_norm":
+        y = F.layer_norm(y.transpose(1, 2), (6,)).transpose(1, 2)
+    else:
+        y = y / (1 + 1e-5) ** 0.5  # running mean 0, variance 1
+    y = y * torch.sigmoid(y)
+    y = F.conv1d(y, module.pointwise2.weight.unsqueeze(2), module.pointwise2.bias)
+    torch.testing.assert_close(got, y.transpose(1, 2))
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_channels_last_form_equals_the_layer(bias: bool) -> None:
+    layer = torch.nn.Conv1d(4, 4, 5, padding=2, groups=4, bias=bias)
+    x = torch.randn(2, 9, 4)
+    expected = layer(x.transpose(1, 2)).transpose(1, 2)
+    torch.testing.assert_close(depthwise_over_time(x, layer), expected)
