@@ -8,23 +8,29 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from core.errors import RegistryError, SoriError, suggest
+from core.errors import ConfigErrors, RegistryError, SoriError, suggest
 
-Command = Callable[[Sequence[str]], int]
+if TYPE_CHECKING:
+    import fiddle as fdl
+
+    from core.experiment import Experiment
+
+# Listing components must not wait for torch or fiddle: what needs them is imported by each verb.
 
 DESCRIPTION = """\
 components, read from source:
-  core.inspect                         kinds, counts, names, broken plugins
-  core.inspect KIND                    signatures and places of a kind
-  core.inspect KIND/NAME               one component in full
+  core.inspect                                kinds, counts, names, broken plugins
+  core.inspect KIND                           signatures and places of a kind
+  core.inspect KIND/NAME                      one component in full
 
 experiments and runs (TARGET is an experiment file or a run directory):
   core.inspect show TARGET [override ...]     the configuration, one leaf a line
-  core.inspect lint TARGET [override ...]     what would be refused or is doubtful
+  core.inspect lint TARGET [override ...]     everything that is wrong, without building it
   core.inspect diff TARGET TARGET             what differs between two configurations
   core.inspect graph TARGET [override ...]    how components are wired, in dot
-  core.inspect explain TARGET PATH            where a value was set, its type, default and doc
+  core.inspect explain TARGET PATH [...]      where a value was set, its type, default and doc
   core.inspect sync RUN                       replay a run's metrics into a tracker
 """
 
@@ -47,8 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _components(arguments: Sequence[str]) -> int:
-    from core.catalog import index, render
-    from core.catalog.usage import usages
+    from core.catalog import index, render, usage
 
     made = argparse.ArgumentParser(
         prog="python -m core.inspect",
@@ -62,36 +67,130 @@ def _components(arguments: Sequence[str]) -> int:
     if options.subject is None:
         _print(render.overview_json(catalog) if options.json else render.overview(catalog))
         return 0
-    _refuse_unless_component(options.subject, catalog.kinds())
     kind, slash, name = options.subject.partition("/")
+    if kind not in catalog.kinds():
+        raise RegistryError(_neither_kind_nor_verb(options.subject, catalog.kinds()))
     if not slash:
-        shown = render.table_json if options.json else render.table
-        _print(shown(catalog, kind))
+        table = render.table_json if options.json else render.table
+        _print(table(catalog, kind))
         return 0
     entry = catalog.find(kind, name)
-    uses, unreadable = usages(entry)
-    full = render.page_json if options.json else render.page
-    _print(full(entry, uses, unreadable))
+    uses, unreadable = usage.usages(entry)
+    page = render.page_json if options.json else render.page
+    _print(page(entry, uses, unreadable))
     return 0
 
 
-def _refuse_unless_component(subject: str, kinds: Sequence[str]) -> None:
-    kind, slash, _ = subject.partition("/")
-    if kind in kinds:
-        return
+def _neither_kind_nor_verb(subject: str, kinds: Sequence[str]) -> str:
     if Path(subject).exists() or subject.endswith(".py"):
-        verbs = ", ".join(VERBS)
-        raise RegistryError(f"'{subject}' is a file or folder; say what to do with it: {verbs}")
-    if not slash:
-        hint = suggest(subject, [*kinds, *VERBS], noun="kinds and verbs")
-        raise RegistryError(f"'{subject}' is neither a kind of component nor a verb: {hint}")
+        return f"'{subject}' is a file or folder; say what to do with it: {', '.join(VERBS)}"
+    hint = suggest(subject.partition("/")[0], [*kinds, *VERBS], noun="kinds and verbs")
+    return f"'{subject}' names neither a kind of component nor a verb: {hint}"
+
+
+def _show(arguments: Sequence[str]) -> int:
+    parser = _parser("show", "target", "overrides*")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    options = parser.parse_intermixed_args(arguments)
+    config = _compose(options.target, options.overrides)
+    from core.config.flatten import flat_text, flatten
+
+    _print(flatten(config) if options.json else flat_text(config))
+    return 0
+
+
+def _lint(arguments: Sequence[str]) -> int:
+    options = _parser("lint", "target", "overrides*").parse_intermixed_args(arguments)
+    config = _compose(options.target, options.overrides)
+    from core.config.lint import lint
+
+    problems = lint(config)
+    if problems:
+        raise ConfigErrors(problems)
+    print(f"{options.target}: no problem found")
+    return 0
+
+
+def _diff(arguments: Sequence[str]) -> int:
+    options = _parser("diff", "first", "second").parse_args(arguments)
+    first, second = _compose(options.first, ()), _compose(options.second, ())
+    from core.config.diff import diff_lines
+
+    _print("\n".join(diff_lines(first, second)) or "no difference")
+    return 0
+
+
+def _graph(arguments: Sequence[str]) -> int:
+    parser = _parser("graph", "target", "overrides*")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write to a file")
+    options = parser.parse_intermixed_args(arguments)
+    config = _compose(options.target, options.overrides)
+    from core.config.graph import dot
+
+    if options.out is None:
+        _print(dot(config))
+        return 0
+    try:
+        options.out.write_text(dot(config), encoding="utf-8")
+    except OSError as error:
+        raise SoriError(f"{options.out}: cannot be written: {error.strerror}") from error
+    print(f"wrote {options.out}; draw it with: dot -Tsvg -O {options.out}")
+    return 0
+
+
+def _explain(arguments: Sequence[str]) -> int:
+    options = _parser("explain", "target", "path", "overrides*").parse_args(arguments)
+    config = _compose(options.target, options.overrides)
+    from core.config.explain import explain
+
+    _print("\n".join(explain(config, options.path)))
+    return 0
+
+
+def _sync(arguments: Sequence[str]) -> int:
+    parser = _parser("sync", "run")
+    parser.add_argument("--tracker", default="aim", metavar="NAME", help="default: aim")
+    options = parser.parse_intermixed_args(arguments)
+    from core.track.sync import sync_run
+
+    sync_run(Path(options.run), options.tracker)
+    print(f"{options.run}: replayed into {options.tracker}")
+    return 0
+
+
+VERBS: dict[str, Callable[[Sequence[str]], int]] = {
+    "show": _show,
+    "lint": _lint,
+    "diff": _diff,
+    "graph": _graph,
+    "explain": _explain,
+    "sync": _sync,
+}
+"""First words that are commands; no kind of component may have such a name."""
+
+
+def _parser(verb: str, *positionals: str) -> argparse.ArgumentParser:
+    """Return the command line of a verb; a name that ends in ``*`` takes any number of words."""
+    made = argparse.ArgumentParser(prog=f"python -m core.inspect {verb}")
+    for name in positionals:
+        made.add_argument(name.rstrip("*"), nargs="*" if name.endswith("*") else None)
+    return made
+
+
+def _compose(target: str, overrides: Sequence[str]) -> fdl.Config[Experiment]:
+    """Compose a target with its overrides; what they change goes to standard error."""
+    from core.config.compose import compose_target
+
+    composed = compose_target(target, overrides)
+    for change in composed.changes:
+        print(change, file=sys.stderr)
+    return composed.config
 
 
 def _print(result: object) -> None:
-    print(result if isinstance(result, str) else json.dumps(result, indent=2, ensure_ascii=False))
+    text = result if isinstance(result, str) else json.dumps(result, indent=2, ensure_ascii=False)
+    print(text.rstrip("\n"))
 
-
-VERBS: dict[str, Command] = {}
 
 if __name__ == "__main__":
     sys.exit(main())

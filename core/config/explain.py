@@ -7,14 +7,15 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import fiddle as fdl
+from fiddle import history
 
 from core import catalog, registry
 from core.catalog.docstring import argument_docs
 from core.config.components import kinds_for
 from core.config.hints import describe, qualified_name
 from core.config.naming import entries, format_location, label, location
-from core.config.paths import format_path, parse_path, resolve
-from core.config.tree import UNSET, Path, Slot, default_of, items_of, paths_to
+from core.config.paths import parse_path, resolve
+from core.config.tree import UNSET, KeyPath, Slot, default_of, format_path, items_of, paths_to
 
 
 def explain(config: fdl.Buildable[Any], path: str) -> list[str]:
@@ -44,13 +45,14 @@ def _rows(config: fdl.Buildable[Any], slot: Slot) -> Iterator[tuple[str, str]]:
     yield "parameter of", _defined(function)
     if isinstance(slot.value, fdl.Buildable):
         yield "component", _defined(fdl.get_callable(slot.value))
-    if below := [str(item.path[-1]) for item in items_of(slot)]:
-        yield "below", ", ".join(below)
+        others = [path for path in paths_to(config, slot.value) if path != slot.path]
+        yield "also at", ", ".join(map(format_path, others))
+    yield "below", ", ".join(str(item.path[-1]) for item in items_of(slot))
     yield "takes", ", ".join(_choices(slot))
-    yield "shared with", ", ".join(format_path(alias) for alias in aliases(config, slot))
+    yield "shared with", ", ".join(map(format_path, _aliases(config, slot)))
 
 
-def aliases(config: fdl.Buildable[Any], slot: Slot) -> list[Path]:
+def _aliases(config: fdl.Buildable[Any], slot: Slot) -> list[KeyPath]:
     """Return the other paths to the same place, which change with it."""
     depth = len(slot.path) - len(slot.inner) - 1
     owners = (path for path in paths_to(config, slot.owner) if path != slot.path[:depth])
@@ -71,18 +73,31 @@ def _choices(slot: Slot) -> list[str]:
 
 
 def _documentation(function: Callable[..., Any]) -> dict[str, str]:
-    component = registry.identify(function)
-    if component and component[1] in catalog.index().names(component[0]):
-        return {p.name: p.doc for p in catalog.index().find(*component).parameters}
+    entry = _entry(function)
+    if entry is not None:
+        return {parameter.name: parameter.doc for parameter in entry.parameters}
     return argument_docs(inspect.getdoc(function) or "")
 
 
 def _defined(function: Callable[..., Any]) -> str:
-    """Return the qualified name of a class or function, with its label and source line."""
-    component = registry.identify(function)
-    name = qualified_name(function) + (f" (@{'/'.join(component)})" if component else "")
+    """Return the qualified name of a class or function and where it is defined."""
+    name, entry = qualified_name(function), _entry(function)
+    if entry is not None:
+        return f"{name}, {_place(str(entry.file), entry.line)}"
     try:
         file, line = inspect.getsourcefile(function), inspect.getsourcelines(function)[1]
     except (OSError, TypeError):
         return name
-    return f"{name}, {file}:{line}"
+    return f"{name}, {_place(str(file), line)}"
+
+
+def _entry(function: Callable[..., Any]) -> catalog.Entry | None:
+    """Return what the catalog has on a component; None for one that it does not list."""
+    component = registry.identify(function)
+    if component is None or component[1] not in catalog.index().names(component[0]):
+        return None
+    return catalog.index().find(*component)
+
+
+def _place(file: str, line: int) -> str:
+    return format_location(history.Location(filename=file, line_number=line, function_name=None))

@@ -8,8 +8,7 @@ from typing import Any
 import fiddle as fdl
 
 from core.config.naming import label
-from core.config.paths import format_path
-from core.config.tree import Path, Slot, items_of, slots_of
+from core.config.tree import Slot, format_path, items_of, slots_of
 from core.config.values import format_value
 
 _LONGEST = 48
@@ -23,46 +22,45 @@ def dot(config: fdl.Buildable[Any]) -> str:
     several places is one node with several edges. ``dot -Tsvg`` draws it; nothing is needed to
     write it.
     """
-    names: dict[int, str] = {}
+    names = {id(config): "n0"}
+    found: list[fdl.Buildable[Any]] = [config]
     nodes: list[str] = []
     edges: list[str] = []
-    pending: list[fdl.Buildable[Any]] = [config]
-    names[id(config)] = "n0"
-    while pending:
-        node = pending.pop()
-        nodes.append(f'  {names[id(node)]} [label="{_node_label(node)}"];')
-        used = list(_used(node))
-        for path, child in used:
-            if id(child) not in names:
-                names[id(child)] = f"n{len(names)}"
-                pending.append(child)
-            text = _escaped(format_path(path))
-            edges.append(f'  {names[id(node)]} -> {names[id(child)]} [label="{text}"];')
+    for node in found:  # grows on the way
+        own = list(_own_slots(node))
+        lines = [label(node), *(_value_line(slot) for slot in own if _is_set_leaf(slot))]
+        text = "".join(f"{_escaped(line)}\\l" for line in lines)
+        nodes.append(f'  {names[id(node)]} [label="{text}"];')
+        for slot in own:
+            if not isinstance(slot.value, fdl.Buildable):
+                continue
+            if id(slot.value) not in names:
+                names[id(slot.value)] = f"n{len(names)}"
+                found.append(slot.value)
+            path = _escaped(format_path(slot.path))
+            edges.append(f'  {names[id(node)]} -> {names[id(slot.value)]} [label="{path}"];')
     style = '  rankdir=LR;\n  node [shape=box, fontname="monospace"];'
     return "\n".join(["digraph experiment {", style, *nodes, *edges, "}", ""])
 
 
-def _used(node: fdl.Buildable[Any]) -> Iterator[tuple[Path, fdl.Buildable[Any]]]:
-    """Yield what a Buildable uses directly or in its lists and mappings."""
+def _own_slots(node: fdl.Buildable[Any]) -> Iterator[Slot]:
+    """Yield the slots of a Buildable and those in its lists and mappings, in order."""
     pending = list(slots_of(node))[::-1]
     while pending:
         slot = pending.pop()
-        if isinstance(slot.value, fdl.Buildable):
-            yield slot.path, slot.value
-        elif not slot.is_leaf:
+        yield slot
+        if not slot.is_leaf and not isinstance(slot.value, fdl.Buildable):
             pending.extend(list(items_of(slot))[::-1])
 
 
-def _node_label(node: fdl.Buildable[Any]) -> str:
-    """Return the name of a component and the values set on it, a line each."""
-    values = [_value_line(slot) for slot in slots_of(node) if slot.is_leaf and not slot.default]
-    return "".join(f"{_escaped(line)}\\l" for line in [label(node), *values])
+def _is_set_leaf(slot: Slot) -> bool:
+    return slot.is_leaf and not slot.default
 
 
 def _value_line(slot: Slot) -> str:
     text = format_value(slot.value)
     cut = text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
-    return f"{slot.parameter} = {cut}"
+    return f"{format_path(slot.path)} = {cut}"
 
 
 def _escaped(text: str) -> str:
