@@ -1,0 +1,1 @@
+"""Benchmarks: one script an operation or a stage."""
