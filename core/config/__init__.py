@@ -1,0 +1,1 @@
+"""Experiment configurations: loaded, overridden, checked, saved, compared and explained."""

@@ -36,8 +36,7 @@ def generate(config: fdl.Buildable[Any], header: Mapping[str, Any]) -> str:
 class _Writer:
     def __init__(self, config: fdl.Buildable[Any]) -> None:
         self.config = config
-        self.imports: dict[str, str] = {"fdl": "import fiddle as fdl"}
-        self.modules: dict[str, str] = {"fdl": ""}
+        self.imports: dict[str, tuple[str, str]] = {"fdl": ("fiddle", "")}
         self.variables: dict[int, str] = {}
         self.statements: list[str] = []
         self.shared = self._shared_names()
@@ -48,7 +47,7 @@ class _Writer:
         lines = ['"""Configuration of a run, generated when it started.', ""]
         lines += [_comment(f"{key}: {value}") for key, value in header.items()]
         lines += ['"""', "", "from __future__ import annotations", ""]
-        lines += [*sorted(self.imports.values(), key=_import_order), "", ""]
+        lines += [*_import_lines(self.imports), "", ""]
         lines += [f"def experiment() -> fdl.Config[{returns}]:"]
         lines += ['    """Return the configuration; nothing is built."""']
         lines += [f"{_INDENT}{statement}" for statement in [*self.statements, body]]
@@ -102,15 +101,13 @@ class _Writer:
         if isinstance(value, enum.Enum):
             return f"{self.name(type(value))}.{value.name}"
         if isinstance(value, PurePath):
-            self._import("Path", "from pathlib import Path", "pathlib.Path")
-            return f"Path({str(value)!r})"
+            return f"{self._import('pathlib', 'Path')}({str(value)!r})"
         if isinstance(value, float) and not math.isfinite(value):
             return f'float("{value}")'
         if isinstance(value, type | types.FunctionType):
             return self.name(value)
         if is_dtype(type(value)):
-            self._import("torch", "import torch", "torch")
-            return str(value)
+            return f"{self._import('torch', '')}.{str(value).removeprefix('torch.')}"
         return _string(value) if type(value) is str else repr(value)
 
     def name(self, thing: Any) -> str:  # noqa: ANN401
@@ -118,16 +115,15 @@ class _Writer:
         module, (outer, *inner) = thing.__module__, thing.__qualname__.split(".")
         if module == "builtins":
             return str(thing.__qualname__)
-        alias = outer
-        while self.modules.get(alias, full := f"{module}.{outer}") != full:
-            alias = f"{alias}_{module.rpartition('.')[2]}" if alias == outer else f"{alias}_"
-        renamed = f" as {alias}" if alias != outer else ""
-        self._import(alias, f"from {module} import {outer}{renamed}", full)
-        return ".".join([alias, *inner])
+        return ".".join([self._import(module, outer), *inner])
 
-    def _import(self, alias: str, statement: str, full: str) -> None:
-        self.imports[alias] = statement
-        self.modules[alias] = full
+    def _import(self, module: str, name: str) -> str:
+        """Import a name (or the module itself) once and return what it is called here."""
+        wanted = name or module
+        for alias in (wanted, f"{wanted}_of_{module.replace('.', '_')}"):
+            if self.imports.setdefault(alias, (module, name)) == (module, name):
+                return alias
+        raise AssertionError(f"two imports of {module}.{name}")
 
     def _variable(self, value: fdl.Buildable[Any]) -> str:
         name = self.variables.get(id(value))
@@ -170,5 +166,19 @@ def _comment(text: str) -> str:
     return safe if not safe.endswith('"') else f"{safe} "
 
 
-def _import_order(statement: str) -> tuple[bool, str]:
-    return statement.startswith("from"), statement
+def _import_lines(imports: Mapping[str, tuple[str, str]]) -> list[str]:
+    """Return import statements, third-party modules first, each module once."""
+    plain = ["import fiddle as fdl"]
+    plain += [f"import {module}" for module, name in imports.values() if not name][1:]
+    names: dict[str, list[str]] = {}
+    for alias, (module, name) in sorted(imports.items()):
+        if name:
+            names.setdefault(module, []).append(name if alias == name else f"{name} as {alias}")
+    lines = [*plain, ""]
+    for module in sorted(names):
+        line = f"from {module} import {', '.join(names[module])}"
+        if len(line) > WIDTH:
+            parts = "".join(f"{_INDENT}{name},\n" for name in names[module])
+            line = f"from {module} import (\n{parts})"
+        lines.append(line)
+    return lines

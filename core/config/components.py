@@ -51,8 +51,8 @@ def kinds_for(annotation: Any, function: Callable[..., Any] | None = None) -> tu
 def find_component(
     reference: str,
     path: str,
-    annotation: Any,
-    function: Callable[..., Any] | None = None,  # noqa: ANN401
+    annotation: Any,  # noqa: ANN401
+    function: Callable[..., Any] | None = None,
 ) -> Callable[..., Any]:
     """Return the component that ``@kind/name`` means at a place.
 
@@ -74,20 +74,23 @@ def find_component(
         end = f"; did you mean {near[0]}?" if near else ""
         raise ConfigError(f"{path}: expected @kind/name, got {reference!r}{end}")
     if kinds and kind not in kinds and name in catalog.index().names(kind):
-        raise ConfigError(f"{path} {wrong_kind(kind, name, kinds)}")
+        raise ConfigError(f"{path}{wrong_kind(kind, name, kinds)}")
     try:
         component = registry.lookup(kind, name)
     except RegistryError as error:
         raise ConfigError(f"{path}: {error}") from None
     if kinds and kind not in kinds:
-        raise ConfigError(f"{path} {wrong_kind(kind, name, kinds)}")
+        raise ConfigError(f"{path}{wrong_kind(kind, name, kinds)}")
     return component
 
 
 def wrong_kind(kind: str, name: str, kinds: tuple[str, ...]) -> str:
-    """Say what a place takes, what it was given, and what there is of the right kind."""
+    """Say what a place takes, what it was given, and what there is of the right kind.
+
+    The text goes on from the path of the place.
+    """
     wanted = " or ".join(with_article(known) for known in kinds)
-    text = f"takes {wanted}; {kind}/{name} is {with_article(kind)}"
+    text = f" takes {wanted}; {kind}/{name} is {with_article(kind)}"
     for known in kinds:
         names = ", ".join(f"'{n}'" for n in catalog.index().names(known)) or "none registered"
         text += f"; {plural(known)}: {names}"
@@ -113,6 +116,8 @@ def component_problem(
 ) -> str | None:
     """Say why what a Buildable makes does not fit a place, or return None if it does.
 
+    The text goes on from the path of the place, as in `` takes an encoder; head/ctc is a head``.
+
     Args:
         made_by: ``fdl.Config``, ``fdl.Partial`` or ``fdl.ArgFactory``.
         function: the callable that is configured.
@@ -125,7 +130,7 @@ def component_problem(
     reasons = [_member_problem(partial, function, member) for member in members(annotation)]
     if None in reasons:
         return None
-    return next((r for r in reasons if r and not r.startswith("expected null")), reasons[-1])
+    return next((r for r in reasons if r and not r.startswith(": expected null")), reasons[-1])
 
 
 def _member_problem(partial: bool, function: Callable[..., Any], member: Any) -> str | None:  # noqa: ANN401
@@ -136,17 +141,17 @@ def _member_problem(partial: bool, function: Callable[..., Any], member: Any) ->
     if is_callable_hint(member):
         if partial or not isinstance(function, type) or callable_instances(function):
             return None
-        return f"takes a function, and objects of {name} cannot be called; use fdl.Partial"
+        return f" takes a function, and objects of {name} cannot be called; use fdl.Partial"
     if not is_object_hint(base):
         if not partial and not isinstance(function, type):
             return None  # a function may return any value
-        return f"expected {describe(member)}, found {name}"
+        return f": expected {describe(member)}, found {name}"
     if getattr(base, "_is_protocol", False):
         return _protocol_problem(partial, function, base)
     if partial:
-        return f"is fdl.Partial, and would stay a function; use fdl.Config to build {name}"
+        return f" is fdl.Partial, and would stay a function; use fdl.Config to build {name}"
     if isinstance(function, type) and not issubclass(function, base):
-        return f"expected a {base.__name__}, and {name} is not one"
+        return f": expected a {base.__name__}, and {name} is not one"
     return None
 
 
@@ -160,7 +165,7 @@ def _protocol_problem(partial: bool, function: Callable[..., Any], protocol: typ
     if partial:
         if methods <= {"__call__"}:
             return None
-        return f"is fdl.Partial, and would stay a function; use fdl.Config to build {name}"
+        return f" is fdl.Partial, and would stay a function; use fdl.Config to build {name}"
     if not isinstance(function, type):
         return None
     missing = sorted(
@@ -171,8 +176,8 @@ def _protocol_problem(partial: bool, function: Callable[..., Any], protocol: typ
     if not missing:
         return None
     if missing == ["__call__"] and methods == {"__call__"}:
-        return f"expected {protocol.__name__}, and objects of {name} cannot be called"
-    return f"expected {protocol.__name__}, and {name} lacks {', '.join(missing)}"
+        return f": expected {protocol.__name__}, and objects of {name} cannot be called"
+    return f": expected {protocol.__name__}, and {name} lacks {', '.join(missing)}"
 
 
 def protocol_methods(protocol: type) -> frozenset[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,14 @@ from core.config import snapshot
 from core.config.diff import differences
 from core.config.lint import missing_problem
 from core.config.load import ExperimentFile, load_experiment
+from core.config.naming import defined_at, short_path
 from core.config.override import override
 from core.config.paths import is_glob
 from core.config.tokens import sort_tokens
-from core.config.tree import missing_arguments, slots_of
+from core.config.tree import format_path, missing_arguments, slots_of, walk
 from core.config.types import coerce
 from core.config.values import format_value
-from core.errors import ConfigError, ConfigErrors, closest
+from core.errors import ConfigError, ConfigErrors, closest, suggest
 from core.experiment import Experiment
 
 
@@ -44,14 +45,19 @@ class Composed:
     presets: tuple[str, ...] = ()
 
 
-def compose_target(target: str, tokens: Sequence[str]) -> Composed:
+def compose_target(target: str, tokens: Sequence[str], *, allow: Iterable[str] = ()) -> Composed:
     """Compose an experiment file or module, or the saved configuration of a run or checkpoint.
+
+    Args:
+        target: file, module name, or directory with a ``config.json``.
+        tokens: as for :func:`compose`.
+        allow: packages that a saved configuration may refer to beside the usual ones.
 
     Raises:
         ConfigError: the target is neither, or the tokens are not valid.
     """
     if Path(target).is_dir():
-        return compose_saved(Path(target), tokens)
+        return compose_saved(Path(target), tokens, allow=allow)
     return compose(load_experiment(target), tokens)
 
 
@@ -83,14 +89,14 @@ def compose(file: ExperimentFile, tokens: Sequence[str]) -> Composed:
     )
 
 
-def compose_saved(directory: Path, tokens: Sequence[str]) -> Composed:
+def compose_saved(directory: Path, tokens: Sequence[str], *, allow: Iterable[str] = ()) -> Composed:
     """Load the configuration saved in a run or checkpoint directory and apply overrides.
 
     Raises:
         ConfigErrors: all problems of all tokens; knobs and presets are not taken, since they were
             applied when the run was made.
     """
-    config = snapshot.load(directory)
+    config = snapshot.load(directory, allow=allow)
     header = snapshot.read_header(directory)
     sorted_tokens = sort_tokens(tokens, None)
     problems, changes = sorted_tokens.problems, list[str]()
@@ -99,8 +105,8 @@ def compose_saved(directory: Path, tokens: Sequence[str]) -> Composed:
     for path, text in sorted_tokens.overrides:
         if path in knobs and path not in {slot.parameter for slot in slots_of(config)}:
             problems.append(
-                f"{path}={text}: '{path}' is a knob, and the knobs of {directory} were applied when "
-                "it was made; override paths, or start from the experiment file"
+                f"{path}={text}: '{path}' is a knob, and knobs were applied when {directory} was "
+                "made; override paths, or start from the experiment file"
             )
         else:
             overrides.append((path, text))
@@ -120,7 +126,7 @@ def _knob_values(
             values[name] = coerce(text, file.knobs[name].annotation, name)
         except ConfigError as error:
             default = format_value(file.knobs[name].default)
-            problems.append(f"{error} (a knob of {_where(file.function)}, default {default})")
+            problems.append(f"{error} (a knob of {defined_at(file.function)}, default {default})")
     return values, problems
 
 
@@ -129,16 +135,11 @@ def _call(file: ExperimentFile, knobs: Mapping[str, Any]) -> fdl.Config[Experime
     expected = "expected fdl.Config[Experiment]"
     if not isinstance(config, fdl.Config):
         found = type(config).__name__
-        raise ConfigError(f"{_where(file.function)}: returned {found}; {expected}")
+        raise ConfigError(f"{defined_at(file.function)}: returned {found}; {expected}")
     made = fdl.get_callable(config)
     if not (isinstance(made, type) and issubclass(made, Experiment)):
-        raise ConfigError(f"{_where(file.function)}: returned a Config of {made}; {expected}")
+        raise ConfigError(f"{defined_at(file.function)}: returned a Config of {made}; {expected}")
     return config
-
-
-def _where(function: Callable[..., Any]) -> str:
-    code = inspect.unwrap(function).__code__
-    return f"{code.co_filename}:{code.co_firstlineno}"
 
 
 def _apply_preset(
@@ -154,14 +155,17 @@ def _apply_preset(
     except Exception as error:
         line = traceback.extract_tb(error.__traceback__)
         inside = [f for f in line if f.filename == inspect.unwrap(function).__code__.co_filename]
-        where = f"{inside[-1].filename}:{inside[-1].lineno}" if inside else _where(function)
+        last = f"{short_path(inside[-1].filename)}:{inside[-1].lineno}" if inside else ""
+        where = last or defined_at(function)
         problems.append(f"+{name}: {where}: {type(error).__name__}: {error}")
         return before
     if result is not None:
-        problems.append(f"+{name}: {_where(function)}: returned a value; a preset edits in place")
+        problems.append(
+            f"+{name}: {defined_at(function)}: returned a value; a preset edits in place"
+        )
     found = differences(before, config)
     if not found:
-        problems.append(f"+{name}: changes nothing here ({_where(function)})")
+        problems.append(f"+{name}: changes nothing here ({defined_at(function)})")
     changes.extend(f"{change.path}: {change.old} -> {change.new} (+{name})" for change in found)
     return config
 
@@ -178,19 +182,28 @@ def _apply_overrides(
     for target, text in overrides:
         if any(target.startswith((f"{path}.", f"{path}[")) for path in failed):
             continue
+        roots = [slot.parameter for slot in slots_of(config)]
+        if target.isidentifier() and target not in roots:
+            problems.append(_no_such_name(config, target, [*knobs, *roots]))
+            continue
         try:
             changes.extend(override(config, target, text))
         except ConfigErrors as errors:
             problems.extend(errors.problems)
         except ConfigError as error:
-            problems.append(f"{error}{_knob_hint(target, knobs)}")
+            problems.append(str(error))
             if text.startswith("@") and not is_glob(target):
                 failed.append(target)
 
 
-def _knob_hint(target: str, knobs: Mapping[str, Any]) -> str:
-    near = closest(target, knobs, limit=1) if "." not in target else []
-    return f" (or the knob '{near[0]}'?)" if near else ""
+def _no_such_name(config: fdl.Config[Experiment], target: str, names: Sequence[str]) -> str:
+    """Say that a bare name is neither a knob nor a parameter of the experiment."""
+    near = [format_path(slot.path) for slot in walk(config) if slot.path[-1] == target]
+    near = list(dict.fromkeys([*closest(target, names, limit=2), *near]))[:3]
+    hint = "did you mean " + " or ".join(f"'{name}'" for name in near) + "?"
+    return f"{target}: neither a knob nor a parameter of Experiment; " + (
+        hint if near else suggest(target, names)
+    )
 
 
 def _missing(config: fdl.Config[Experiment]) -> list[str]:

@@ -8,9 +8,7 @@ from typing import Any
 import fiddle as fdl
 
 from core.config.naming import COMMAND_LINE, attributed, label
-from core.config.paths import format_path
-from core.config.tree import KeyPath, Slot, paths_to
-from core.config.values import holds_buildable
+from core.config.tree import KeyPath, Slot, format_path, paths_to
 
 
 def assign(config: fdl.Config[Any], slot: Slot, value: Any) -> str:  # noqa: ANN401
@@ -27,7 +25,7 @@ def assign(config: fdl.Config[Any], slot: Slot, value: Any) -> str:  # noqa: ANN
     depth = len(slot.path) - len(slot.inner) - 1
     others = [path for path in paths_to(config, slot.owner) if path != slot.path[:depth]]
     aliases = [(*path, *slot.path[depth:]) for path in others]
-    old, new = shown(slot.value), shown(value)
+    old, new = label(slot.value), label(value)
     return change_line(slot.path, old, new, aliases, ["unchanged"] if old == new else [])
 
 
@@ -39,13 +37,6 @@ def _replaced(container: Any, inner: KeyPath, value: Any) -> Any:  # noqa: ANN40
         return {k: _replaced(v, inner[1:], value) if k == key else v for k, v in container.items()}
     items = [_replaced(v, inner[1:], value) if i == key else v for i, v in enumerate(container)]
     return items if isinstance(container, list) else tuple(items)
-
-
-def shown(value: Any) -> str:  # noqa: ANN401
-    """Return a value for a change line, with components by their labels."""
-    if isinstance(value, list | tuple) and holds_buildable(value):
-        return "[" + ", ".join(shown(item) for item in value) + "]"
-    return label(value)
 
 
 def change_line(

@@ -10,8 +10,7 @@ from typing import Any
 import fiddle as fdl
 
 from core.config.naming import label
-from core.config.paths import format_path
-from core.config.tree import UNSET, KeyPath, Slot, items_of, slots_of
+from core.config.tree import UNSET, KeyPath, Slot, format_path, items_of, slots_of
 from core.config.values import PRINTABLE, Symbol, format_value
 
 

@@ -39,7 +39,7 @@ def parameter_hints(function: Callable[..., Any]) -> Mapping[str, Any]:
     """
     target: Any = function
     if isinstance(function, type) and not dataclasses.is_dataclass(function):
-        target = function.__init__
+        target = typing.cast("Any", function).__init__
         if target is object.__init__:
             return {}
     try:

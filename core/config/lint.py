@@ -12,9 +12,8 @@ import fiddle as fdl
 
 from core.config.components import component_problem, kinds_for
 from core.config.hints import HintError, describe, parameter_hints, qualified_name
-from core.config.naming import location, place
-from core.config.paths import format_path
-from core.config.tree import UNSET, Slot, is_configurable, missing_arguments, walk
+from core.config.naming import label, location, place
+from core.config.tree import UNSET, Slot, format_path, is_configurable, missing_arguments, walk
 from core.config.values import format_value, holds_buildable, is_plain, matches
 
 
@@ -68,8 +67,7 @@ def _callable_problems(function: Callable[..., Any]) -> Iterator[str]:
         yield f"{error}; import the name at run time, not under TYPE_CHECKING"
     for parameter in inspect.signature(function).parameters.values():
         if not is_configurable(parameter):
-            stars = {parameter.VAR_POSITIONAL: "*", parameter.VAR_KEYWORD: "**"}
-            shown = f"{stars.get(parameter.kind, '')}{parameter.name}"
+            shown = str(parameter.replace(annotation=parameter.empty))
             yield f"{name}: takes {shown}, where a mistyped name goes unseen; name every parameter"
         if isinstance(parameter.default, list | dict | set):
             default = format_value(parameter.default)
@@ -99,7 +97,7 @@ def _slot_problems(slot: Slot) -> Iterator[str]:
     if isinstance(value, fdl.Buildable):
         problem = component_problem(type(value), fdl.get_callable(value), slot.annotation)
         if problem:
-            yield f"{path}{_joint(problem)}{problem} (now {place(slot)})"
+            yield f"{path}{problem} (now {place(slot)})"
     elif slot.is_leaf and not is_plain(value):
         yield f"{path}: {_hidden(value)} ({location(slot)})"
     elif isinstance(value, types.FunctionType | type) and "<" in value.__qualname__:
@@ -109,18 +107,7 @@ def _slot_problems(slot: Slot) -> Iterator[str]:
         )
     elif not slot.inner and not matches(value, slot.annotation):
         expected = describe(slot.annotation)
-        yield f"{path}: expected {expected}, got {_briefly(value)} ({location(slot)})"
-
-
-def _joint(problem: str) -> str:
-    """Join a path and what is said of it: ``x takes an encoder``, but ``x: expected int``."""
-    return " " if problem.startswith(("takes", "is ")) else ": "
-
-
-def _briefly(value: Any) -> str:  # noqa: ANN401
-    if holds_buildable(value):
-        return f"a {type(value).__name__} of components"
-    return format_value(value)
+        yield f"{path}: expected {expected}, got {label(value)} ({location(slot)})"
 
 
 def _hidden(value: Any) -> str:  # noqa: ANN401

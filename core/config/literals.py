@@ -9,7 +9,7 @@ QUOTES = "\"'"
 
 
 def enclosed(text: str, brackets: str) -> str | None:
-    """Return what one pair of ``brackets`` (such as ``[]``) around the whole text holds, or None."""
+    """Return what is inside ``brackets`` (such as ``[]``) around the whole text, or None."""
     text = text.strip()
     if len(text) < 2 or text[0] != brackets[0] or text[-1] != brackets[1]:
         return None

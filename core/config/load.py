@@ -13,6 +13,7 @@ from types import MappingProxyType, ModuleType
 from typing import Any
 
 from core.config.hints import describe, parameter_hints
+from core.config.naming import defined_at
 from core.config.presets import is_preset
 from core.config.values import format_value, matches
 from core.errors import ConfigError, ConfigErrors, closest, suggest
@@ -121,8 +122,7 @@ def _import_module(name: str) -> ModuleType:
 
 
 def _knobs(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
-    code = function.__code__
-    where = f"{code.co_filename}:{code.co_firstlineno}"
+    where = defined_at(function)
     hints = parameter_hints(function)
     knobs: dict[str, inspect.Parameter] = {}
     problems: list[str] = []
@@ -160,7 +160,5 @@ def _presets(module: ModuleType, path: Path) -> Mapping[str, Callable[..., Any]]
             if not is_preset(value):
                 continue
             if found.setdefault(name, value) is not value:
-                raise ConfigError(
-                    f"{path}: preset '{name}' is also defined in {beside}; rename one"
-                )
+                raise ConfigError(f"{path}: preset '{name}' is also in {beside}; rename one")
     return MappingProxyType(found)

@@ -8,9 +8,9 @@ import fiddle as fdl
 
 from core.config.edit import assign
 from core.config.naming import place
-from core.config.paths import format_path, glob_matches, is_glob, parse_path, resolve
+from core.config.paths import glob_matches, is_glob, parse_path, resolve
 from core.config.swap import callable_at, component_for, new_components, swap
-from core.config.tree import KeyPath, Slot, parameters, walk
+from core.config.tree import KeyPath, Slot, format_path, parameters, walk
 from core.config.types import CoerceError, coerce
 from core.config.values import format_value
 from core.errors import ConfigError, ConfigErrors, closest
@@ -97,10 +97,9 @@ def _value_for(slot: Slot, text: str) -> Any:  # noqa: ANN401
     try:
         value = coerce(text, slot.annotation, format_path(slot.path))
     except CoerceError as error:
-        message = (
-            _component_is_here(slot, text) if holds_component else f"{error} (now {place(slot)})"
-        )
-        raise ConfigError(message) from None
+        if holds_component:
+            raise ConfigError(_component_is_here(slot, text)) from None
+        raise ConfigError(f"{error} (now {place(slot)})") from None
     if holds_component and value is not None:
         raise ConfigError(_component_is_here(slot, text))
     return value

@@ -9,12 +9,10 @@ from typing import Any
 
 import fiddle as fdl
 
-from core.config.hints import describe
-from core.config.naming import label, place
-from core.config.tree import KeyPath, Slot, items_of, slots_of, walk
-from core.errors import ConfigError, closest, suggest
+from core.config.nearest import no_such_step
+from core.config.tree import KeyPath, Slot, items_of, slots_of
+from core.errors import ConfigError
 
-_PLAIN_KEY = re.compile(r"[^\W\d][\w-]*")
 _NAME = re.compile(r"[^.\[\]=\s]+")
 _ASSIGNMENT = re.compile(r"((?:\[[^\]]*\]|[^=\[])*)=(.*)", re.DOTALL)
 _BRACKET = re.compile(r"\[(?:(\d+)|\"([^\"]*)\"|'([^']*)')\]")
@@ -22,17 +20,6 @@ _BRACKET = re.compile(r"\[(?:(\d+)|\"([^\"]*)\"|'([^']*)')\]")
 
 class PathError(ConfigError):
     """A path leads nowhere in a configuration."""
-
-
-def format_path(path: KeyPath) -> str:
-    """Return the canonical form: ``a.b[0].c``, with odd mapping keys as ``a["x.y"]``."""
-    text = ""
-    for step in path:
-        if isinstance(step, str) and _PLAIN_KEY.fullmatch(step):
-            text += f".{step}" if text else step
-        else:
-            text += f"[{step}]" if isinstance(step, int) else f'["{step}"]'
-    return text
 
 
 def parse_path(text: str) -> KeyPath:
@@ -92,54 +79,10 @@ def resolve(config: fdl.Buildable[Any], path: KeyPath) -> Slot:
         step = str(step) if below and isinstance(below[0].path[-1], str) else step
         match = next((slot for slot in below if slot.path[-1] == step), None)
         if match is None:
-            raise PathError(_no_such_step(config, path, depth, found, below))
+            raise PathError(no_such_step(config, path, depth, found))
         found = match
-    if found is None:
-        raise PathError("an override needs a path before '='")
+    assert found is not None, "a parsed path has at least one step"
     return found
-
-
-def _no_such_step(
-    config: fdl.Buildable[Any], path: KeyPath, depth: int, holder: Slot | None, below: list[Slot]
-) -> str:
-    text, step = format_path(path), path[depth]
-    value = config if holder is None else holder.value
-    where = "" if holder is None else f" ({format_path(holder.path)} is {place(holder)})"
-    if not below and not isinstance(value, fdl.Buildable):
-        kind = describe(holder.annotation) if holder is not None else ""
-        what = f"{format_path(path[:depth])} holds {label(value)} ({kind}), with nothing below it"
-    elif isinstance(value, list | tuple):
-        what = f"{format_path(path[:depth])} has {len(value)} elements, and no [{step}]"
-    elif isinstance(value, dict):
-        what = f"{format_path(path[:depth])} has no key {str(step)!r}"
-    else:
-        what = f"{label(value)} has no parameter {str(step)!r}"
-    near = nearest_paths(config, path, depth)
-    if near:
-        end = "did you mean " + " or ".join(f"'{match}'" for match in near) + "?"
-    else:
-        names = [str(slot.path[-1]) for slot in below]
-        end = suggest(str(step), names, noun="names")
-    return f"{text}: {what}{where}; {end}"
-
-
-def nearest_paths(
-    config: fdl.Buildable[Any], path: KeyPath, depth: int, limit: int = 3
-) -> list[str]:
-    """Return existing paths that were probably meant by one that fails at step ``depth``."""
-    known = {format_path(slot.path): slot.path for slot in walk(config)}
-    near = [text for text, other in known.items() if other[-len(path) :] == path]
-    siblings = [other for other in known.values() if other[:depth] == path[:depth]]
-    names = {str(other[depth]): other[depth] for other in siblings if len(other) > depth}
-    for name in closest(str(path[depth]), names, limit=limit):
-        corrected = (*path[:depth], names[name], *path[depth + 1 :])
-        near += [text for text, other in known.items() if other == corrected]
-    if not near:
-        near = closest(format_path(path), known, limit=limit)
-        near = [text for text in near if str(known[text][-1]) == str(path[-1])] or near[:1]
-    if not near:
-        near = [text for text, other in known.items() if str(other[-1]) == str(path[-1])]
-    return list(dict.fromkeys(near))[:limit]
 
 
 def split_assignment(token: str) -> tuple[str, str] | None:

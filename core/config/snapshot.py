@@ -1,4 +1,4 @@
-"""A configuration on disk: ``config.json`` to replay, ``config.py`` to read, ``config.txt`` to diff."""
+"""A configuration on disk: ``config.json`` to replay, ``config.py`` and ``config.txt`` to read."""
 
 from __future__ import annotations
 
@@ -18,9 +18,8 @@ from core.config.codegen import generate
 from core.config.flatten import fingerprint, flat_text
 from core.config.hints import is_dtype, qualified_name
 from core.config.naming import attributed
-from core.config.paths import format_path
 from core.config.policy import PLUGIN_GROUP, Allowlist
-from core.config.tree import parameters, walk
+from core.config.tree import KeyPath, format_path, parameters, walk
 from core.errors import ConfigError, ConfigErrors, suggest
 
 if typing.TYPE_CHECKING:
@@ -181,7 +180,7 @@ def _reference_problem(reference: tuple[str, str], policy: Allowlist) -> str | N
 
 
 def _unknown_arguments(config: fdl.Buildable[Any]) -> Iterator[str]:
-    nodes = {id(config): ((), config)}
+    nodes: dict[int, tuple[KeyPath, fdl.Buildable[Any]]] = {id(config): ((), config)}
     for slot in walk(config):
         if isinstance(slot.value, fdl.Buildable):
             nodes.setdefault(id(slot.value), (slot.path, slot.value))

@@ -18,8 +18,7 @@ from core.config.hints import (
 )
 from core.config.literals import enclosed, split
 from core.config.naming import COMMAND_LINE, attributed, label, place
-from core.config.paths import format_path
-from core.config.tree import Slot, parameters, paths_to, walk
+from core.config.tree import Slot, format_path, parameters, paths_to, walk
 from core.config.values import matches
 from core.errors import ConfigError
 
@@ -65,7 +64,7 @@ def component_for(config: fdl.Config[Any], slot: Slot, reference: str) -> Callab
     for other in shared:
         problem = component_problem(_buildable_type(slot), component, other.annotation)
         if problem:
-            raise ConfigError(f"{format_path(other.path)} {problem} (now {place(other)})")
+            raise ConfigError(f"{format_path(other.path)}{problem} (now {place(other)})")
     return component
 
 
@@ -82,7 +81,7 @@ def new_components(slot: Slot, text: str) -> Any | None:  # noqa: ANN401
         made_by = fdl.Partial if _wants_partial(hint) else fdl.Config
         problem = component_problem(made_by, component, hint)
         if problem:
-            raise ConfigError(f"{path} {problem}")
+            raise ConfigError(f"{path}{problem}")
         with attributed(COMMAND_LINE):
             made.append(made_by(component))
     return made if list in bases else tuple(made)
@@ -96,7 +95,8 @@ def callable_at(slot: Slot) -> Callable[..., Any] | None:
 def _buildable_type(slot: Slot) -> type[fdl.Buildable[Any]]:
     """Return what to describe a component with: as the present one is, else as annotated."""
     if isinstance(slot.value, fdl.Buildable):
-        return type(slot.value)
+        made_by: type[fdl.Buildable[Any]] = slot.value.__class__
+        return made_by
     return fdl.Partial if _wants_partial(slot.annotation) else fdl.Config
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import re
 from collections.abc import Iterator
 from typing import Any, TypeAlias
 
@@ -15,6 +16,7 @@ from core.config.values import Symbol, holds_buildable
 KeyPath: TypeAlias = tuple[str | int, ...]
 """Parameter names, mapping keys and sequence indices from the root."""
 
+_PLAIN_KEY = re.compile(r"[^\W\d][\w-]*")
 UNSET = Symbol("<required, not set>")
 """Stands for a required argument without a value."""
 
@@ -47,6 +49,17 @@ class Slot:
     def is_leaf(self) -> bool:
         """Whether nothing is configured below: plain data, lists of plain data included."""
         return not holds_buildable(self.value) and not (isinstance(self.value, dict) and self.value)
+
+
+def format_path(path: KeyPath) -> str:
+    """Return the canonical form: ``a.b[0].c``, with odd mapping keys as ``a["x.y"]``."""
+    text = ""
+    for step in path:
+        if isinstance(step, str) and _PLAIN_KEY.fullmatch(step):
+            text += f".{step}" if text else step
+        else:
+            text += f"[{step}]" if isinstance(step, int) else f'["{step}"]'
+    return text
 
 
 def is_configurable(parameter: inspect.Parameter) -> bool:

@@ -1,4 +1,4 @@
-"""Values that a configuration may hold: whether they fit an annotation, and how they are printed."""
+"""Values that a configuration may hold: what they fit, and how they are printed."""
 
 from __future__ import annotations
 
