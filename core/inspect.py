@@ -125,13 +125,13 @@ def _graph(arguments: Sequence[str]) -> int:
     parser.add_argument("--out", type=Path, metavar="FILE", help="write to a file")
     options = parser.parse_intermixed_args(arguments)
     config = _compose(options.target, options.overrides)
-    from core.config.graph import dot
+    from core.config.graph import to_dot
 
     if options.out is None:
-        _print(dot(config))
+        _print(to_dot(config))
         return 0
     try:
-        options.out.write_text(dot(config), encoding="utf-8")
+        options.out.write_text(to_dot(config), encoding="utf-8")
     except OSError as error:
         raise SoriError(f"{options.out}: cannot be written: {error.strerror}") from error
     print(f"wrote {options.out}; draw it with: dot -Tsvg -O {options.out}")
@@ -143,7 +143,7 @@ def _explain(arguments: Sequence[str]) -> int:
     config = _compose(options.target, options.overrides)
     from core.config.explain import explain
 
-    _print("\n".join(explain(config, options.path)))
+    _print(explain(config, options.path))
     return 0
 
 

@@ -179,7 +179,7 @@ def test_lookup_notices_source_that_registers_nothing_at_run_time(site: Path) ->
         "class Never: ...\n"
     )
     declare_plugin(site, distribution="conditional", module="conditional")
-    with pytest.raises(RegistryError, match="importing conditional[.]Never did not register it"):
+    with pytest.raises(RegistryError, match=r"importing conditional[.]Never did not register it"):
         lookup("test-conditional", "never")
 
 
