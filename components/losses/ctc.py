@@ -41,6 +41,9 @@ class CTCLoss(nn.Module):
     or NaN loss is a numerical failure and is passed on, not hidden.
     """
 
+    def __init__(self) -> None:  # nn.Module's own takes any argument, also a mistyped one.
+        super().__init__()
+
     def forward(
         self, hidden: Tensor, head: Head, lengths: Tensor, targets: Tensor, target_lengths: Tensor
     ) -> CTCOutput:
