@@ -1,0 +1,1 @@
+"""Checkpoints: written whole, found by step, loaded without executing anything."""

@@ -1,0 +1,1 @@
+"""Where a run reports to: ``metrics.jsonl``, samples, and the trackers of an experiment."""
