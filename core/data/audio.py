@@ -131,7 +131,9 @@ def _read_plain(cut: MonoCut | MultiCut, source: AudioSource) -> tuple[Samples, 
             samples = file.read(frames=wanted, dtype="float32", always_2d=True)
         except soundfile.LibsndfileError as error:
             raise AudioError(
-                reason="not audio", detail=f"{_name(audio)}: {error}", utterance=cut.id
+                reason="truncated",
+                detail=f"{_name(audio)} cannot be decoded: {error}",
+                utterance=cut.id,
             ) from error
     _check_length(samples.shape[0], wanted, rate, name=_name(audio), utterance=cut.id)
     return samples, rate
@@ -168,8 +170,8 @@ def _read_with_lhotse(cut: Cut) -> tuple[Samples, int]:
 def command_sources(cut: Cut) -> list[str]:
     """Return the shell commands that Lhotse would run to read ``cut``."""
     parts = [track.cut for track in getattr(cut, "tracks", ())] or [cut]
-    recordings = [part.recording for part in parts if getattr(part, "has_recording", False)]
-    return [s.source for r in recordings for s in r.sources if s.type == "command"]
+    recordings = [getattr(part, "recording", None) for part in parts]  # padding has none
+    return [s.source for r in recordings if r for s in r.sources if s.type == "command"]
 
 
 def _one_channel(cut: Cut, audio: Samples, channel: Channel) -> Samples:

@@ -14,6 +14,9 @@ from core.errors import TrainingError
 
 Request = TypeVar("Request")
 
+_DIED = "a data worker died, usually for want of memory; use fewer workers or smaller batches"
+_RAISED_BY_A_WORKER = "in DataLoader worker process"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoaderOptions:
@@ -83,16 +86,18 @@ def guarded(batches: Iterable[Any]) -> Iterator[Any]:
     """Yield from a loader; a worker that was killed or hangs becomes a TrainingError."""
     try:
         yield from batches
+    except (ConnectionError, EOFError, FileNotFoundError) as error:
+        # A batch in shared memory is handed over by its worker, who may be gone by then.
+        if _RAISED_BY_A_WORKER in str(error):
+            raise
+        raise TrainingError(f"{_DIED}: {error!r}") from error
     except RuntimeError as error:
         if "DataLoader timed out" in str(error):
             raise TrainingError(
                 f"a data worker hangs: {error}. Storage may be slow; see the option 'timeout'"
             ) from error
-        if "DataLoader worker" in str(error):
-            raise TrainingError(
-                f"a data worker died: {error}. The usual cause is memory; use fewer workers or "
-                "smaller batches"
-            ) from error
+        if "DataLoader worker" in str(error) and _RAISED_BY_A_WORKER not in str(error):
+            raise TrainingError(f"{_DIED}: {error}") from error
         raise
 
 

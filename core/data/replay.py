@@ -47,7 +47,7 @@ class ReplayStream:
     """Endless batches of one rank over a stream (a :class:`BatchStream`).
 
     Each worker of each rank reads its own part of the corpus, again and again in another order, and
-    batch ``j`` comes from worker ``j`` modulo their number. Parts differ in length, so ranks could
+    batch ``j`` comes from part ``j`` modulo their number. Parts differ in length, so ranks could
     not agree on where an epoch ends: there is none, and training goes by steps. To resume, workers
     read again what was read before, without decoding it.
 
@@ -153,7 +153,7 @@ def evaluation_batches(
 
 
 class _Lane(IterableDataset[Batch]):
-    """What one worker of one rank reads; ``done`` batches of the rank are passed over."""
+    """What a worker reads; ``done`` batches of the rank are passed over, undecoded."""
 
     def __init__(
         self,
@@ -175,7 +175,9 @@ class _Lane(IterableDataset[Batch]):
 
     def __iter__(self) -> Iterator[Batch]:
         worker = get_worker_info()
-        number, workers = (worker.id, worker.num_workers) if worker else (0, 1)
+        first, workers = (worker.id, worker.num_workers) if worker else (0, 1)
+        # A loader asks worker 0 first, but batch `done` is due from part `done % workers`.
+        number = (first + self.done) % workers
         mine = len(range(number, self.done, workers))
         shard, shards = self._rank * workers + number, self._world_size * workers
         for group in islice(self._endless(shard, shards), mine, None):
