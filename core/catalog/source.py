@@ -41,10 +41,10 @@ class Source:
     def imports(self) -> dict[str, str]:
         """Names bound by import statements, with what they stand for.
 
-        Imports inside functions count too; at module level they come first.
+        Imports inside functions count too; a name keeps what the first import gave it.
         """
         bound: dict[str, str] = {}
-        for statement in ast.walk(self.tree):
+        for statement in statements(self.tree.body, inside=True):
             if isinstance(statement, ast.Import):
                 for alias in statement.names:
                     top = alias.name.partition(".")[0]
@@ -60,7 +60,7 @@ class Source:
         """Classes and functions at module level."""
         return {
             statement.name: statement
-            for statement in module_level(self.tree.body)
+            for statement in statements(self.tree.body, inside=False)
             if isinstance(statement, Definition)
         }
 
@@ -68,7 +68,7 @@ class Source:
     def literals(self) -> dict[str, ast.expr]:
         """Types named at module level that are a choice of values: ``Norm = Literal[...]``."""
         found: dict[str, ast.expr] = {}
-        for statement in module_level(self.tree.body):
+        for statement in statements(self.tree.body, inside=False):
             if isinstance(statement, ast.Assign):
                 target = statement.targets[0]
             elif isinstance(statement, ast.AnnAssign):
@@ -108,15 +108,19 @@ class Source:
         return ".".join([*base, *([statement.module] if statement.module else [])])
 
 
-def module_level(body: Sequence[ast.stmt]) -> Iterator[ast.stmt]:
-    """Yield the statements that run on import, through ``if``, ``try`` and ``with``."""
-    for statement in body:
-        yield statement
-        if isinstance(statement, (ast.If, ast.Try, ast.With)):
-            for name in ("body", "orelse", "finalbody"):
-                yield from module_level(getattr(statement, name, []))
-            for handler in getattr(statement, "handlers", []):
-                yield from module_level(handler.body)
+def statements(body: Sequence[ast.AST], *, inside: bool) -> Iterator[ast.stmt]:
+    """Yield statements in order, through ``if``, ``try``, ``with`` and loops.
+
+    Args:
+        body: where to begin.
+        inside: whether to go into functions and classes too.
+    """
+    for node in body:
+        if isinstance(node, ast.stmt):
+            yield node
+        if inside or not isinstance(node, Definition):
+            for name in ("body", "handlers", "cases", "orelse", "finalbody"):
+                yield from statements(getattr(node, name, ()), inside=inside)
 
 
 class Library:

@@ -138,6 +138,16 @@ def test_installed_plugin_is_listed_with_its_distribution(tmp_path: Path) -> Non
     assert "broken" not in done.stdout
 
 
+def test_component_of_a_plugin_can_be_swapped_in(tmp_path: Path) -> None:
+    declare_plugin(tmp_path, distribution="sori-toy-plugin", module="sori_toy_plugin")
+    swap = ("task.encoder=@encoder/toy_mean_pool", "task.encoder.stride=2")
+    done = inspect("show", STAGE, *swap, path=(tmp_path, TOY_PLUGIN))
+    assert done.returncode == 0, done.stderr
+    assert "task.encoder: @encoder/toy_mean_pool\n" in done.stdout
+    assert "task.encoder.stride: 2\n" in done.stdout
+    assert "task.encoder: @encoder/conformer -> @encoder/toy_mean_pool" in done.stderr
+
+
 def test_broken_plugins_are_listed_with_their_reasons(tmp_path: Path) -> None:
     (tmp_path / "acme_half.py").write_text("from core.registry import register\ndef f(:\n")
     declare_plugin(tmp_path, distribution="acme-half", module="acme_half")
