@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol, Self, final, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, Self, runtime_checkable
 
 import numpy as np
 import torch
@@ -374,8 +374,12 @@ class BatchStream(Protocol):
     def state_dict(self) -> dict[str, Any]:
         """Position after the last yielded batch: JSON-serialisable, the same on all ranks."""
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go to a position. Raises DataError if the data are not those of the state."""
+    def load_state_dict(self, state: Mapping[str, Any], *, allow_data_change: bool = False) -> None:
+        """Go to a position.
+
+        Raises:
+            DataError: the data are not those of the state, and ``allow_data_change`` is not set.
+        """
 
 
 class DataModule(Protocol):
@@ -461,7 +465,6 @@ class Task(nn.Module, ABC):
         """Return the submodules that ``trainer.compile`` compiles, each with dynamic shapes."""
         return ()
 
-    @final
     def forward(self, batch: Batch) -> dict[str, LossSum]:
         """Run :meth:`step`; a batch without utterances gives a zero that reaches every parameter.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.console import Console
 
-CONSOLE = Console(highlight=False, markup=False, soft_wrap=True)
+CONSOLE = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
 def write(text: str) -> None:

@@ -132,7 +132,9 @@ class Loop:
 
     @property
     def done(self) -> bool:
-        """Whether the budget of steps is used."""
+        """Whether the budget of steps or epochs is used."""
+        if self.trainer.max_epochs is not None:
+            return self.progress.epoch >= self.trainer.max_epochs
         return self.total_steps is not None and self.progress.step >= self.total_steps
 
     def _steps(self) -> Iterator[tuple[Batch, ...]]:
@@ -278,10 +280,16 @@ class Loop:
             },
         }
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from what :meth:`state_dict` returned."""
+    def load_state_dict(
+        self, state: Mapping[str, Any], *, allow_data_change: bool = False
+    ) -> None:
+        """Go on from what :meth:`state_dict` returned.
+
+        Raises:
+            DataError: the training data are not those of the state, and that was not allowed.
+        """
         self.progress = Progress(**state["progress"])
-        self.stream.load_state_dict(state["stream"])
+        self.stream.load_state_dict(state["stream"], allow_data_change=allow_data_change)
         self.window.load_state_dict(state["window"])
         self.metrics = dict(state["metrics"])
         self.stepper.scaler.load_state_dict(state["scaler"])
@@ -302,6 +310,7 @@ class Loop:
             getattr(callback, hook)(self)
 
     def _total_steps(self) -> int | None:
+        """Return the length of the schedule; by epochs it is that of the first, many times."""
         if (self.trainer.max_steps is None) == (self.trainer.max_epochs is None):
             raise ConfigError("trainer: set exactly one of max_steps and max_epochs")
         if self.trainer.max_steps is not None:

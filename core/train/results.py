@@ -7,6 +7,14 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+RESULTS = "results.json"
+
+
+def read_results(path: Path) -> dict[str, float]:
+    """Return the metrics of ``results.json``, without the step and epoch they belong to."""
+    found: dict[str, float] = json.loads(path.read_text())
+    return {name: value for name, value in found.items() if "/" in name}
+
 
 def write_results(path: Path, results: Mapping[str, float | str | int]) -> None:
     """Write ``results.json`` in one piece: a reader never sees half of it."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from core.checkpoint.match import load_partial, load_strict
 from core.checkpoint.store import CheckpointStore
 from core.config import snapshot
 from core.config.compose import Composed
+from core.config.flatten import flatten
 from core.config.lint import lint
 from core.contracts import RunContext, RunInfo
 from core.dist.ranks import Ranks, ranks
@@ -28,10 +28,11 @@ from core.rundir import RunDir
 from core.track.fanout import Fanout
 from core.track.jsonl import JsonlTracker
 from core.track.samples import SampleWriter
-from core.train.directory import choose_directory
+from core.train.announce import announcements
+from core.train.directory import run_directory
 from core.train.loop import Loop
 from core.train.parameters import parameter_counts
-from core.train.results import result_lines, write_results
+from core.train.results import RESULTS, read_results, result_lines, write_results
 from core.train.rng import seed_everything
 from core.train.signals import StopRequest, stop_on_signals
 
@@ -91,15 +92,25 @@ def run(composed: Composed, options: RunOptions, write: Callable[[str], None]) -
             ranks(device=trainer.device, timeout=trainer.collective_timeout)
         )
         stop = stack.enter_context(stop_on_signals())
-        run_dir = stack.enter_context(choose_directory(composed, options, joined))
-        say = _announcer(run_dir, joined, write)
+        notes: list[str] = []
+        run_dir = stack.enter_context(
+            run_directory(
+                composed.config,
+                root=options.root,
+                directory=options.directory,
+                resume=options.resume,
+                ranks=joined,
+                say=notes.append,
+            )
+        )
+        say = stack.enter_context(announcements(run_dir, joined, write))
+        for note in notes:
+            say(note)
         try:
             return _Run(composed, options, joined, run_dir, stop, say).execute()
-        except SoriError as error:
-            run_dir.set_status("failed", reason=str(error))
-            raise
         except BaseException as error:
-            run_dir.set_status("failed", reason=f"{type(error).__name__}: {error}")
+            name = "" if isinstance(error, SoriError) else f"{type(error).__name__}: "
+            run_dir.set_status("failed", reason=f"{name}{error}")
             raise
 
 
@@ -162,7 +173,8 @@ class _Run:
         tracker.start(self._info(loop))
         status = "failed"
         try:
-            if loop.done and (self.run_dir.path / "results.json").exists():
+            if loop.done and (self.run_dir.path / RESULTS).exists():
+                status = "finished"
                 return self._already_finished(loop)
             status = loop.train()
             metrics = self._test(loop) if status == "finished" else {}
@@ -173,7 +185,9 @@ class _Run:
     def _find_checkpoint(self) -> Path | None:
         found: Path | None = None
         if self.ranks.is_main:
-            found = CheckpointStore(self.run_dir.checkpoints).latest(self.say)
+            store = CheckpointStore(self.run_dir.checkpoints)
+            store.clean(self.say)
+            found = store.latest(self.say)
         chosen: Path | None = self.ranks.broadcast(found)
         return chosen
 
@@ -208,8 +222,6 @@ class _Run:
         return Fanout(sinks, say=self.say)
 
     def _info(self, loop: Loop) -> RunInfo:
-        from core.config.flatten import flatten
-
         return RunInfo(
             directory=self.run_dir.path,
             name=loop.experiment.name,
@@ -271,6 +283,14 @@ class _Run:
     def _shown(self, loop: Loop) -> tuple[str, ...]:
         return loop.experiment.data.eval_splits
 
+    def _already_finished(self, loop: Loop) -> Outcome:
+        results = read_results(self.run_dir.path / RESULTS)
+        self.say(
+            f"this run is finished: {loop.progress.step} steps; change a setting to start another, "
+            "or add --resume never to train the same anew"
+        )
+        return self._close(loop, "finished", results)
+
     def _close(self, loop: Loop, status: str, metrics: dict[str, float]) -> Outcome:
         outcome = Outcome(directory=self.run_dir.path, status=status, metrics=metrics)
         if self.ranks.is_main:
@@ -283,25 +303,9 @@ class _Run:
             return outcome
         if self.ranks.is_main:
             write_results(
-                self.run_dir.path / "results.json",
+                self.run_dir.path / RESULTS,
                 {"step": loop.progress.step, "epoch": loop.progress.epoch, **metrics},
             )
         for line in result_lines(metrics):
             self.say(line)
         return outcome
-
-
-def _announcer(
-    run_dir: RunDir, joined: Ranks, write: Callable[[str], None]
-) -> Callable[[str], None]:
-    """Return a printer that also writes ``log.txt``; silent on every rank but the main one."""
-    if not joined.is_main:
-        return lambda text: None
-
-    def say(text: str) -> None:
-        write(text)
-        stamp = time.strftime("%Y-%m-%d %H:%M:%S")
-        with run_dir.log.open("a", encoding="utf-8") as log:
-            log.writelines(f"{stamp} {line}\n" for line in text.splitlines())
-
-    return say

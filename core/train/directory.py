@@ -1,0 +1,100 @@
+"""Which directory a run writes: the same command finds the same one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import fiddle as fdl
+
+from core.config import snapshot
+from core.config.diff import diff_lines
+from core.config.flatten import fingerprint
+from core.dist.ranks import Ranks
+from core.errors import ConfigError, RunDirError
+from core.rundir import RunDir
+
+
+@contextmanager
+def run_directory(
+    config: fdl.Config[object],
+    *,
+    root: Path,
+    directory: Path | None,
+    resume: str,
+    ranks: Ranks,
+    say: Callable[[str], None],
+) -> Iterator[RunDir]:
+    """Choose, create and lock the run directory on the main rank; tell the others.
+
+    The default name is the experiment's name and a digest of its whole configuration, so the same
+    command resumes and a changed one starts a run of its own.
+
+    Args:
+        config: of the experiment.
+        root: folder of run directories.
+        directory: a directory of the user's choice instead.
+        resume: ``auto``, ``never``, or the directory to go on with.
+        ranks: the processes of the run.
+        say: gets one line for each setting in which a resumed run differs.
+
+    Raises:
+        ConfigError: the directory holds a run of another configuration.
+        RunDirError: it cannot be written, or another process is writing it.
+    """
+    chosen: Path | None = None
+    if ranks.is_main:
+        chosen = _choose(config, root=root, directory=directory, resume=resume, say=say)
+    path: Path = ranks.broadcast(chosen)
+    with RunDir.create(path.parent, path.name, rank=ranks.rank) as run:
+        yield run
+
+
+def _choose(
+    config: fdl.Config[object],
+    *,
+    root: Path,
+    directory: Path | None,
+    resume: str,
+    say: Callable[[str], None],
+) -> Path:
+    if resume not in ("auto", "never"):
+        path = Path(resume)
+        if not (path / snapshot.JSON_NAME).is_file():
+            raise RunDirError(
+                f"--resume {resume}: not a run directory (no {snapshot.JSON_NAME}); expected "
+                "'auto', 'never' or the directory of a run"
+            )
+        for line in diff_lines(snapshot.load(path), config):
+            say(f"resumed with another setting: {line}")
+        return path
+    if directory is None:
+        path = root / f"{config.name}-{fingerprint(config)}"
+        return _unused(path) if resume == "never" else path
+    _refuse_other_run(directory, config, resume=resume)
+    return directory
+
+
+def _unused(path: Path) -> Path:
+    """Return ``path``, or the first of ``path-2``, ``path-3``, ... that does not exist."""
+    number = 1
+    candidate = path
+    while candidate.exists():
+        number += 1
+        candidate = path.with_name(f"{path.name}-{number}")
+    return candidate
+
+
+def _refuse_other_run(directory: Path, config: fdl.Config[object], *, resume: str) -> None:
+    if not (directory / snapshot.JSON_NAME).is_file():
+        return
+    if resume == "never":
+        raise ConfigError(f"--run-dir {directory} holds a run already, and --resume is 'never'")
+    lines = diff_lines(snapshot.load(directory), config)
+    if lines:
+        shown = "\n".join(f"  {line}" for line in lines[:20])
+        raise ConfigError(
+            f"--run-dir {directory} holds a run of another configuration; --resume {directory} "
+            f"goes on with it all the same. What differs:\n{shown}"
+        )
