@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from core.errors import ConfigErrors, RegistryError, SoriError, suggest
+from core.errors import ConfigError, ConfigErrors, RegistryError, SoriError, suggest
 
 if TYPE_CHECKING:
     import fiddle as fdl
@@ -151,11 +151,26 @@ def _sync(arguments: Sequence[str]) -> int:
     parser = _parser("sync", "run")
     parser.add_argument("--tracker", default="aim", metavar="NAME", help="default: aim")
     options = parser.parse_intermixed_args(arguments)
+    from core.config.flatten import flatten
     from core.track.sync import sync_run
 
-    sync_run(Path(options.run), options.tracker)
-    print(f"{options.run}: replayed into {options.tracker}")
+    run = Path(options.run)
+    config = _saved_config(run)
+    name, hparams = (config.name, flatten(config)) if config else (None, None)
+    count = sync_run(run, options.tracker, name=name, hparams=hparams)
+    print(f"{run}: {count} lines of metrics replayed into {options.tracker}")
     return 0
+
+
+def _saved_config(run: Path) -> fdl.Config[Experiment] | None:
+    """Return the configuration of a run; None, and a note, if it can no longer be loaded."""
+    if not run.is_dir():
+        return None  # the replay refuses it and says what is there instead
+    try:
+        return _compose(str(run), ())
+    except ConfigError as error:
+        print(f"replayed without its configuration: {error}", file=sys.stderr)
+        return None
 
 
 VERBS: dict[str, Callable[[Sequence[str]], int]] = {

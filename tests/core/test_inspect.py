@@ -1,16 +1,24 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
 from core import catalog
+from core.config import snapshot
+from core.config.compose import compose_target
+from core.config.flatten import flatten
+from core.contracts import RunInfo
 from core.inspect import VERBS, main
+from core.registry import register
 from tests.fixtures.plugins import TOY_PLUGIN, declare_plugin
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -236,6 +244,60 @@ def test_explain_names_the_line_that_set_a_value(capsys: pytest.CaptureFixture[s
     assert "16   command line" in changed
     error = printed(capsys, "explain", STAGE, "task.encoder.dmi", status=2)
     assert "task.encoder.dim" in error
+
+
+class Recorder:
+    """A tracker that keeps what it is told."""
+
+    told: ClassVar[list[object]] = []
+
+    def start(self, run: RunInfo) -> None:
+        self.told[:] = [run.name, dict(run.hparams)]
+
+    def metrics(self, values: Mapping[str, float], *, step: int, epoch: int) -> None:
+        self.told.append((step, epoch, dict(values)))
+
+    def finish(self, status: str) -> None:
+        self.told.append(status)
+
+
+def test_sync_replays_metrics_with_the_configuration_of_the_run(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    register("tracker", "test-recorder")(Recorder)
+    run = tmp_path / "run"
+    run.mkdir()
+    config = compose_target(STAGE, ()).config
+    snapshot.save(config, run, header={})
+    (run / "metrics.jsonl").write_text(
+        '{"step": 1, "epoch": 0, "time": 1.0, "train/loss": 2.5}\n'
+        '{"step": 2, "epoch": 0, "time": 2.0, "train/loss": "nan"}\n'
+    )
+    text = printed(capsys, "sync", str(run), "--tracker", "test-recorder")
+    assert text == f"{run}: 2 lines of metrics replayed into test-recorder\n"
+    name, hparams, first, second, status = Recorder.told
+    assert name == config.name
+    assert hparams == flatten(config)
+    assert first == (1, 0, {"train/loss": 2.5})
+    assert isinstance(second, tuple)
+    assert math.isnan(second[2]["train/loss"])
+    assert isinstance(status, str)
+
+
+def test_sync_goes_on_without_a_configuration_and_says_so(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    register("tracker", "test-recorder")(Recorder)
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1, "epoch": 0, "time": 1.0, "a": 1.0}\n')
+    assert main(["sync", str(tmp_path), "--tracker", "test-recorder"]) == 0
+    assert "replayed without its configuration: " in capsys.readouterr().err
+    assert Recorder.told[:2] == [tmp_path.name, {}]
+
+
+def test_sync_refuses_what_is_no_run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    error = printed(capsys, "sync", str(tmp_path / "gone"), status=6)
+    assert error.startswith("RunDirError: ")
+    assert error.count("\n") == 1
 
 
 def test_missing_experiment_is_one_clear_message(capsys: pytest.CaptureFixture[str]) -> None:
