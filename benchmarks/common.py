@@ -26,6 +26,8 @@ class Timing:
     lowest: float
     highest: float
     seconds: tuple[float, ...]
+    cpu_seconds: tuple[float, ...]
+    """Processor time of all threads: hardly moved by what else the machine does."""
     peak_mib: float
     """Largest memory during one step above what was held before it."""
 
@@ -38,20 +40,22 @@ def compare(
 ) -> dict[str, Timing]:
     """Run every alternative twice to warm up and measure memory, then once a round, timed."""
     peaks = {name: _peak_mib(step, device) for name, step in variants.items()}
-    seconds: dict[str, list[float]] = {name: [] for name in variants}
+    rows: dict[str, list[tuple[float, float]]] = {name: [] for name in variants}
     for _ in range(rounds):
         for name, step in variants.items():
-            seconds[name].append(_timed(step, device))
-    return {
-        name: Timing(
-            median=statistics.median(values),
-            lowest=min(values),
-            highest=max(values),
-            seconds=tuple(values),
+            rows[name].append(_timed(step, device))
+    timings = {}
+    for name, pairs in rows.items():
+        seconds, cpu_seconds = zip(*pairs, strict=True)
+        timings[name] = Timing(
+            median=statistics.median(seconds),
+            lowest=min(seconds),
+            highest=max(seconds),
+            seconds=seconds,
+            cpu_seconds=cpu_seconds,
             peak_mib=peaks[name],
         )
-        for name, values in seconds.items()
-    }
+    return timings
 
 
 def environment(device: torch.device) -> dict[str, Any]:
@@ -67,14 +71,20 @@ def environment(device: torch.device) -> dict[str, Any]:
 
 
 def show(title: str, timings: Mapping[str, Timing], *, baselines: tuple[str, ...]) -> None:
-    """Print a table with the ratio of each median to that of each baseline."""
+    """Print a table with the ratios of median wall and processor time to those of baselines."""
     table = Table(title=title)
-    columns = ["variant", "median s", "lowest", "highest", "peak MiB"]
-    for column in (*columns, *(f"/ {name}" for name in baselines)):
+    for column in ("variant", "median s", "lowest", "highest", "cpu s", "peak MiB"):
         table.add_column(column, justify="left" if column == "variant" else "right")
+    for base in baselines:
+        table.add_column(f"/ {base}\nwall, cpu", justify="right")
     for name, timing in timings.items():
-        ratios = (f"{timing.median / timings[base].median:.3f}" for base in baselines)
-        figures = (timing.median, timing.lowest, timing.highest)
+        cpu = statistics.median(timing.cpu_seconds)
+        ratios = (
+            f"{timing.median / timings[base].median:.3f}, "
+            f"{cpu / statistics.median(timings[base].cpu_seconds):.3f}"
+            for base in baselines
+        )
+        figures = (timing.median, timing.lowest, timing.highest, cpu)
         table.add_row(
             name, *(f"{value:.3f}" for value in figures), f"{timing.peak_mib:.0f}", *ratios
         )
@@ -87,12 +97,13 @@ def write(path: Path, record: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(record, indent=2, default=asdict) + "\n")
 
 
-def _timed(step: Callable[[], object], device: torch.device) -> float:
+def _timed(step: Callable[[], object], device: torch.device) -> tuple[float, float]:
+    """Return wall and processor seconds of one step."""
     _wait(device)
-    start = time.perf_counter()
+    wall, cpu = time.perf_counter(), time.process_time()
     step()
     _wait(device)
-    return time.perf_counter() - start
+    return time.perf_counter() - wall, time.process_time() - cpu
 
 
 def _wait(device: torch.device) -> None:

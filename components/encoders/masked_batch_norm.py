@@ -8,6 +8,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+Moments = tuple[Tensor, Tensor, Tensor]
+"""Number of frames, and mean and variance of each channel."""
+
 
 class MaskedBatchNorm(nn.Module):
     """Normalise each channel over the real frames of a batch (Ioffe and Szegedy 2015).
@@ -51,14 +54,16 @@ class MaskedBatchNorm(nn.Module):
             return torch.addcmul(shift, _full(x), scale).to(x.dtype)
         mask = valid.unsqueeze(-1).to(self.running_mean.dtype)
         synchronise = self.synchronise and dist.is_available() and dist.is_initialized()
-        y, mean, variance, count = _Normalise.apply(
-            x, self.weight, self.bias, mask, self.eps, synchronise
+        moments = _moments(x, mask, synchronise)
+        self._track(moments)
+        y: Tensor = _Normalise.apply(
+            x, self.weight, self.bias, mask, *moments, self.eps, synchronise
         )
-        self._track(mean, variance, count)
-        return y  # type: ignore[no-any-return]
+        return y.to(x.dtype)
 
     @torch.no_grad()
-    def _track(self, mean: Tensor, variance: Tensor, count: Tensor) -> None:
+    def _track(self, moments: Moments) -> None:
+        count, mean, variance = moments
         momentum = self.momentum * (count > 1)
         unbiased = variance * (count / (count - 1).clamp(min=1))
         self.running_mean.add_(momentum * (mean - self.running_mean))
@@ -66,7 +71,12 @@ class MaskedBatchNorm(nn.Module):
 
 
 class _Normalise(torch.autograd.Function):
-    """Normalisation with its own backward, which keeps one activation instead of five."""
+    """Normalise by moments that were taken from ``x`` without gradient.
+
+    The backward pass is that of the whole, moments included; it keeps one activation where
+    composed operations keep five. The caller converts the result to the dtype of ``x``: under
+    torch.compile (2.11) a function that returns ``.to`` of the dtype it has loses its gradient.
+    """
 
     @staticmethod
     def forward(
@@ -75,27 +85,23 @@ class _Normalise(torch.autograd.Function):
         weight: Tensor,
         bias: Tensor,
         mask: Tensor,
+        count: Tensor,
+        mean: Tensor,
+        variance: Tensor,
         eps: float,
         synchronise: bool,
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        count, mean, squares = _moments(_full(x), mask)
-        if synchronise:
-            count, mean, squares = _merge(count, mean, squares)
-        variance = squares / count.clamp(min=1)
+    ) -> Tensor:
         inverse = torch.rsqrt(variance + eps)
         scale = weight * inverse
-        y = torch.addcmul(bias - mean * scale, _full(x), scale).to(x.dtype)
         ctx.save_for_backward(x, weight, mask, mean, inverse, count)
         ctx.synchronise = synchronise
-        ctx.mark_non_differentiable(mean, variance, count)
-        return y, mean, variance, count
+        return torch.addcmul(bias - mean * scale, _full(x), scale)
 
     @staticmethod
     def backward(
         ctx: Any,  # noqa: ANN401
         grad: Tensor,
-        *_: Tensor | None,
-    ) -> tuple[Tensor, Tensor, Tensor, None, None, None]:
+    ) -> tuple[Tensor | None, ...]:
         x, weight, mask, mean, inverse, count = ctx.saved_tensors
         grad_y = _full(grad)
         normalised = (_full(x) - mean) * inverse
@@ -106,7 +112,8 @@ class _Normalise(torch.autograd.Function):
             dist.all_reduce(sums)
         through_mean, through_variance = sums / count.clamp(min=1)
         grad_x = grad_y - mask * torch.addcmul(through_mean, normalised, through_variance)
-        return (grad_x * (weight * inverse)).to(x.dtype), grad_weight, grad_bias, None, None, None
+        grad_x = (grad_x * (weight * inverse)).to(x.dtype)
+        return grad_x, grad_weight, grad_bias, None, None, None, None, None, None
 
 
 def _full(x: Tensor) -> Tensor:
@@ -114,16 +121,20 @@ def _full(x: Tensor) -> Tensor:
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
-def _moments(x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the number of real frames, their mean and their summed squared deviations."""
+@torch.no_grad()
+def _moments(x: Tensor, mask: Tensor, synchronise: bool) -> Moments:
+    """Return count, mean and variance of real frames, of all ranks if ``synchronise``."""
+    full = _full(x)
     count = mask.sum()
-    mean = (x * mask).sum((0, 1)) / count.clamp(min=1)
-    deviations = (x - mean) * mask
-    return count, mean, (deviations * deviations).sum((0, 1))
+    mean = (full * mask).sum((0, 1)) / count.clamp(min=1)
+    squares = ((full - mean) * mask).square().sum((0, 1))
+    if synchronise:
+        count, mean, squares = _merge(count, mean, squares)
+    return count, mean, squares / count.clamp(min=1)
 
 
 def _merge(count: Tensor, mean: Tensor, squares: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Combine the moments of all ranks (Chan et al. 1979), exact where sums of squares cancel."""
+    """Combine counts, means and summed squared deviations of all ranks (Chan et al. 1979)."""
     own = torch.cat([count.reshape(1), mean, squares])
     gathered = [torch.empty_like(own) for _ in range(dist.get_world_size())]
     dist.all_gather(gathered, own)

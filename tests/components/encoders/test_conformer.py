@@ -193,6 +193,17 @@ def test_bf16_autocast_stays_near_fp32() -> None:
     assert all(p.grad is not None and p.grad.isfinite().all() for p in encoder.parameters())
 
 
+def test_compiles_as_one_graph_with_the_same_gradients() -> None:
+    encoder = build(layers=1, attention_context=(3, 2))
+    compiled = torch.compile(encoder, backend="eager", fullgraph=True, dynamic=True)
+    for lengths in ([40, 21], [33, 9]):
+        features, sizes = batch(lengths)
+        weighted(encoder(features, sizes)[0]).backward()
+        expected = gradients(encoder)
+        weighted(compiled(features, sizes)[0]).backward()
+        assert_same(gradients(encoder), expected)
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [

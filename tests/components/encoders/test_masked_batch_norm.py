@@ -70,6 +70,19 @@ def test_half_precision_activations_have_float32_statistics() -> None:
     torch.testing.assert_close(norm.running_mean, 0.1 * x.float().mean().view(1))
 
 
+def test_compiled_gradient_equals_the_plain_one() -> None:
+    x, valid = example()
+    results = []
+    for compiled in (False, True):
+        norm = build()
+        run = torch.compile(norm, backend="eager", fullgraph=True) if compiled else norm
+        x.grad = None
+        (run(x, valid) ** 3).sum().backward()
+        results.append([x.grad, norm.weight.grad, norm.bias.grad, norm.running_var])
+    for plain, traced in zip(*results, strict=True):
+        torch.testing.assert_close(traced, plain)
+
+
 def rank_main(rank: int, folder: str) -> None:
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
     x, valid = example()
