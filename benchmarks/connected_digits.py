@@ -82,9 +82,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     training, validation = find_takes(options.source, validation_takes=options.validation_takes)
-    train = write_split(
-        options.out, "train", training, strings=options.strings, seed=options.seed
-    )
+    train = write_split(options.out, "train", training, strings=options.strings, seed=options.seed)
     held_out = write_split(
         options.out, "validation", validation, strings=options.validation_strings, seed=options.seed
     )

@@ -1,0 +1,1 @@
+"""What every stage shares: registry, configuration, training loop, checkpoints, tracking."""

@@ -394,6 +394,9 @@ class DataModule(Protocol):
     def eval_batches(self, split: str) -> Iterable[Batch]:
         """Return this rank's share of an evaluation split, in a fixed order."""
 
+    def open_split(self, uri: str) -> Iterable[Batch]:
+        """Return another source as an evaluation split, transcripts untokenised."""
+
     @property
     def eval_splits(self) -> tuple[str, ...]:
         """Names of the splits that validation runs on."""
@@ -475,3 +478,33 @@ class Task(nn.Module, ABC):
         parameters = [p for p in self.parameters() if p.requires_grad]
         zero = torch.stack([(p * 0.0).sum() for p in parameters]).sum()
         return {"empty": LossSum(total=zero, count=0.0)}
+
+
+class ErrorReport(Protocol):
+    """Collects hypotheses beside their references and tells the error rates."""
+
+    def add(self, *, id: str, reference: str, hypothesis: str, speaker: str | None = None) -> Any:  # noqa: ANN401
+        """Compare one utterance."""
+
+    def lines(self, *, worst: int = 10) -> list[str]:
+        """Return the report for people."""
+
+    def as_dict(self, *, worst: int = 10) -> dict[str, Any]:
+        """Return the report for JSON."""
+
+
+class TranscribingTask(Task):
+    """A task whose model turns speech into text."""
+
+    @property
+    @abstractmethod
+    def sample_rate(self) -> int:
+        """Sample rate that the model expects, in Hz."""
+
+    @abstractmethod
+    def transcribe(self, batch: Any) -> list[Transcript]:  # noqa: ANN401
+        """Return what is heard in each utterance; no gradient."""
+
+    @abstractmethod
+    def error_report(self) -> ErrorReport:
+        """Return an empty report with the error rates that suit the task."""

@@ -53,7 +53,7 @@ class TrainingError(SoriError):
     exit_code = 7
 
 
-class ConfigErrors(ConfigError):
+class ConfigErrors(ConfigError):  # noqa: N818 - several errors in one
     """Several configuration problems reported at once.
 
     Args:

@@ -61,8 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _main(options: argparse.Namespace) -> int:
     # Imported late: --help must not wait for torch.
     from core.config.compose import compose_target
-    from core.train.dryrun import dry_run
     from core.train.console import write
+    from core.train.dryrun import dry_run
     from core.train.runner import RunOptions, run
 
     target, tokens = _target(options)

@@ -1,0 +1,1 @@
+"""Experiment files: each composes one stage of training."""

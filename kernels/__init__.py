@@ -1,0 +1,1 @@
+"""Fused kernels for the losses; they import torch and Triton alone."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -118,6 +119,17 @@ class SpeechData:
             raise ConfigError(f"no split '{split}'; " + suggest(split, self._splits, noun="splits"))
         return self._corpus(split).eval_batches(self._collator)
 
+    def open_split(self, uri: str) -> Iterable[Batch]:
+        """Return a source outside the configuration, longest utterances first, untokenised."""
+        corpus = open_corpus(
+            name=uri,
+            uri=uri,
+            options=self._options(uri),
+            context=self._ready,
+            cache_dir=self._cache,
+        )
+        return corpus.eval_batches(replace(self._collator, tokenizer=None))
+
     @property
     def eval_splits(self) -> tuple[str, ...]:
         """Names of the validation sources."""
@@ -155,16 +167,19 @@ class SpeechData:
             sample_rate=self.sample_rate, channel=self.channel, tokenizer=self.tokenizer
         )
 
+    @property
+    def _cache(self) -> Path:
+        return Path(self.cache_dir).expanduser() if self.cache_dir else default_cache()
+
     def _corpus(self, split: str) -> Corpus:
         if split not in self._corpora:
             uri = self.train if split == "train" else self._splits[split]
-            cache = Path(self.cache_dir).expanduser() if self.cache_dir else default_cache()
             self._corpora[split] = open_corpus(
                 name=split,
                 uri=uri,
                 options=self._options(split),
                 context=self._ready,
-                cache_dir=cache,
+                cache_dir=self._cache,
             )
         return self._corpora[split]
 

@@ -8,8 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from components.decoders.alignment import align_batch
+from components.decoders.windows import windowed_logits
 from components.losses.ctc import CTCLoss
 from components.metrics.error_rate import ErrorCounts, characters, count_errors, words
+from components.metrics.report import ErrorReport
 from core.contracts import (
     Artifact,
     Augmentation,
@@ -22,9 +24,9 @@ from core.contracts import (
     MetricSum,
     RunContext,
     SpeechBatch,
-    Task,
     Tokenizer,
     TokenTime,
+    TranscribingTask,
     Transcript,
 )
 from core.registry import register
@@ -32,7 +34,7 @@ from core.train.parameters import parameter_table
 
 
 @register("task", "ctc")
-class CTCTask(Task):
+class CTCTask(TranscribingTask):
     """Features, encoder and head trained with CTC; decoded for word and character error rates.
 
     An utterance whose transcript needs more frames than the encoder gives has no alignment: it
@@ -46,6 +48,8 @@ class CTCTask(Task):
         tokenizer: the one that the data were encoded with.
         decoder: used for error rates and transcripts.
         augmentation: of features, in training only; None for none.
+        window_seconds: audio longer than this is transcribed in windows, so that memory does not
+            grow with its square; half as long again is the most that is encoded at once.
     """
 
     loss_names: ClassVar[tuple[str, ...]] = ("ctc",)
@@ -61,6 +65,7 @@ class CTCTask(Task):
         tokenizer: Tokenizer,
         decoder: Decoder,
         augmentation: Augmentation | None = None,
+        window_seconds: float = 30.0,
     ) -> None:
         super().__init__()
         self.features = features
@@ -70,14 +75,13 @@ class CTCTask(Task):
         self.tokenizer = tokenizer
         self.decoder = decoder
         self.augmentation = augmentation
+        self.window_seconds = window_seconds
         self._infeasible = MetricSum(total=0.0, count=0.0)
 
     def setup(self, context: RunContext) -> None:
         """Size the encoder for the features and the head for the vocabulary."""
         self.encoder.setup(input_dim=self.features.num_bins)
-        self.head.setup(
-            input_dim=self.encoder.output_dim, vocab_size=self.tokenizer.vocab_size
-        )
+        self.head.setup(input_dim=self.encoder.output_dim, vocab_size=self.tokenizer.vocab_size)
 
     def outline(self) -> list[str]:
         """Return the encoder's parameter table; the head waits for the tokenizer."""
@@ -89,9 +93,7 @@ class CTCTask(Task):
 
     def counts(self, batch: SpeechBatch) -> dict[str, Tensor]:
         """Return the target tokens of the utterances that have an alignment."""
-        feasible = self.loss.feasible(
-            self._frames(batch), batch.targets, batch.target_lengths
-        )
+        feasible = self.loss.feasible(self._frames(batch), batch.targets, batch.target_lengths)
         return {"ctc": (batch.target_lengths * feasible).sum().double()}
 
     def step(self, batch: SpeechBatch) -> dict[str, LossSum]:
@@ -141,12 +143,26 @@ class CTCTask(Task):
 
     def transcribe(self, batch: SpeechBatch) -> list[Transcript]:
         """Return what is heard in each utterance, with the times of its tokens."""
-        hidden, lengths = self._encode(batch)
-        hypotheses = self.decoder(self.head(hidden), lengths)
+        if batch.audio.shape[1] > self.window_seconds * batch.sample_rate:
+            logits, lengths = windowed_logits(
+                self._logits,
+                batch.audio,
+                batch.audio_lengths,
+                window=self._samples(self.window_seconds),
+                context=self._samples(self.window_seconds / 4),
+                samples_per_frame=self._samples_per_frame,
+            )
+        else:
+            logits, lengths = self._logits(batch.audio, batch.audio_lengths)
+        hypotheses = self.decoder(logits, lengths)
         return [
             self._transcript(utterance, hypothesis)
             for utterance, hypothesis in zip(batch.ids, hypotheses, strict=True)
         ]
+
+    def error_report(self) -> ErrorReport:
+        """Return an empty report of word and character errors."""
+        return ErrorReport()
 
     def align(self, batch: SpeechBatch) -> list[tuple[TokenTime, ...]]:
         """Return when each token of the given transcripts is spoken.
@@ -176,7 +192,9 @@ class CTCTask(Task):
             if bool(feasible[row]) and size and end:
                 one = slice(row, row + 1)
                 spans = align_batch(
-                    log_probs[one, :end], lengths[one], batch.targets[one, :size],
+                    log_probs[one, :end],
+                    lengths[one],
+                    batch.targets[one, :size],
                     batch.target_lengths[one],
                 )
                 aligned = self._transcript("", spans[0]).tokens
@@ -209,6 +227,20 @@ class CTCTask(Task):
 
     def _frames(self, batch: SpeechBatch) -> Tensor:
         return self.encoder.output_lengths(self.features.output_lengths(batch.audio_lengths))
+
+    @property
+    def _samples_per_frame(self) -> int:
+        return round(self.seconds_per_frame * self.sample_rate)
+
+    def _samples(self, seconds: float) -> int:
+        """Return whole output frames, in samples."""
+        frames = round(seconds / self.seconds_per_frame)
+        return max(frames, 1) * self._samples_per_frame
+
+    def _logits(self, audio: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        features, frames = self.features(audio, lengths)
+        hidden, frames = self.encoder(features, frames)
+        return self.head(hidden), frames
 
     def _encode(self, batch: SpeechBatch) -> tuple[Tensor, Tensor]:
         with torch.no_grad():  # Features have no parameters.

@@ -1,0 +1,1 @@
+"""Tokenizers: text to ids and back; id 0 is the CTC blank."""

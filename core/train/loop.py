@@ -11,9 +11,7 @@ from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
-from core.contracts import Batch, BatchStream, RunContext, Tracker
+from core.contracts import Batch, BatchStream, Tracker
 from core.dist.ranks import Ranks
 from core.errors import ConfigError, TrainingError
 from core.experiment import Experiment
@@ -257,6 +255,7 @@ class Loop:
             ranks=self.ranks,
             autocast=self.stepper.autocast,
             seed=self.experiment.seed,
+            say=self.say,
         )
 
     # --------------------------------------------------------------------------------- state
@@ -280,9 +279,7 @@ class Loop:
             },
         }
 
-    def load_state_dict(
-        self, state: Mapping[str, Any], *, allow_data_change: bool = False
-    ) -> None:
+    def load_state_dict(self, state: Mapping[str, Any], *, allow_data_change: bool = False) -> None:
         """Go on from what :meth:`state_dict` returned.
 
         Raises:

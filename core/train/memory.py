@@ -31,9 +31,11 @@ def _answer(batches: Sequence[Batch], step: int, error: BaseException) -> str:
     rows = max(len(largest), 1)
     held = ""
     if torch.cuda.is_available():
+        gib = 2**30
+        total = torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
         held = (
-            f" The device held {torch.cuda.max_memory_allocated() / 2**30:.1f} GiB at most, of "
-            f"{torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory / 2**30:.1f} GiB."
+            f" The device held {torch.cuda.max_memory_allocated() / gib:.1f} GiB at most, of "
+            f"{total / gib:.1f} GiB."
         )
     return (
         f"step {step}: out of memory ({str(error).splitlines()[0]}). The largest micro-batch had "

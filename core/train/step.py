@@ -63,9 +63,7 @@ class Stepper:
         self.trainer = trainer
         self.ranks = ranks
         self.module: nn.Module = _distribute(task, trainer, ranks)
-        self.scaler = torch.amp.GradScaler(
-            ranks.device.type, enabled=trainer.precision == "fp16"
-        )
+        self.scaler = torch.amp.GradScaler(ranks.device.type, enabled=trainer.precision == "fp16")
         self._buffers = [b for b in task.buffers() if b.is_floating_point()]
 
     def __call__(self, batches: Sequence[Batch], *, stop: bool) -> StepReport:

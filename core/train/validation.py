@@ -22,8 +22,11 @@ def evaluate_split(
     ranks: Ranks,
     autocast: Callable[[], AbstractContextManager[object]],
     seed: int,
+    say: Callable[[str], None],
 ) -> dict[str, float]:
     """Return ``split/name`` averages, each a sum over all ranks divided by its count.
+
+    Utterances that could not be used are named one by one and counted as ``split/skipped``.
 
     Args:
         task: put into evaluation mode for the length of the call.
@@ -32,18 +35,21 @@ def evaluate_split(
         ranks: the processes to sum over.
         autocast: precision context for each batch.
         seed: any randomness in evaluation is the same each time.
+        say: gets a line for each utterance that could not be used.
 
     Raises:
         TrainingError: if no rank saw an utterance.
     """
     sums: dict[str, float] = {}
     utterances = 0
+    skipped: list[str] = []
     was_training = task.training
     task.eval()
     try:
         with rng_set_aside(seed):
             for batch in batches:
                 utterances += len(batch)
+                skipped += [f"{s.id}: {s.reason} {s.detail}".rstrip() for s in batch.skipped]
                 if len(batch):
                     with autocast():
                         metrics = task.evaluate(batch.to(ranks.device))
@@ -52,7 +58,11 @@ def evaluate_split(
                             sums[f"{name}.{key}"] = sums.get(f"{name}.{key}", 0.0) + float(value)
     finally:
         task.train(was_training)
-    return _averages(sums, utterances, split=split, ranks=ranks)
+    lost = [line for lines in ranks.gather(skipped) for line in lines]
+    for line in lost:
+        say(f"{split}: skipped {line}")
+    averages = _averages(sums, utterances, split=split, ranks=ranks)
+    return averages | ({f"{split}/skipped": float(len(lost))} if lost else {})
 
 
 def _averages(

@@ -1,0 +1,1 @@
+"""What happens around steps: validation looks, checkpoints, progress, alarms."""

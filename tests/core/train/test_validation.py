@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from dataclasses import replace
 
 import pytest
 import torch
 
+from core.contracts import Skipped
 from core.dist.ranks import Ranks
 from core.errors import TrainingError
 from core.train.validation import evaluate_split
@@ -17,14 +19,26 @@ def test_averages_weigh_utterances_and_leave_the_task_in_training() -> None:
     task = ToyTask(dropout=0.5).train()
     batches = [toy_batch(2, 1), toy_batch(6, 2)]
     found = evaluate_split(
-        task, batches, split="val", ranks=ALONE, autocast=nullcontext, seed=0
+        task, batches, split="val", ranks=ALONE, autocast=nullcontext, seed=0, say=print
     )
     assert task.training
     task.eval()
     errors = torch.cat([task._errors(batch) for batch in batches])
-    assert found == {"val/loss": pytest.approx(float(errors.mean()), rel=1e-6)}
+    assert found == {"val/loss": pytest.approx(float(errors.detach().mean()), rel=1e-6)}
 
 
 def test_a_split_without_utterances_is_an_error() -> None:
     with pytest.raises(TrainingError, match="'dev' has no usable utterance"):
-        evaluate_split(ToyTask(), [], split="dev", ranks=ALONE, autocast=nullcontext, seed=0)
+        evaluate_split(
+            ToyTask(), [], split="dev", ranks=ALONE, autocast=nullcontext, seed=0, say=print
+        )
+
+
+def test_what_could_not_be_used_is_named_and_counted() -> None:
+    said: list[str] = []
+    batch = replace(toy_batch(2, 1), skipped=(Skipped(id="bad", reason="empty file"),))
+    found = evaluate_split(
+        ToyTask(), [batch], split="val", ranks=ALONE, autocast=nullcontext, seed=0, say=said.append
+    )
+    assert found["val/skipped"] == 1.0
+    assert said == ["val: skipped bad: empty file"]

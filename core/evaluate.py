@@ -1,0 +1,99 @@
+"""``python -m core.evaluate RUN [SOURCE...]``: error rates of a trained model."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from core.errors import ConfigError, DataError, SoriError
+
+if TYPE_CHECKING:
+    from core.inference import Model
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command line of ``core.evaluate``."""
+    made = argparse.ArgumentParser(prog="python -m core.evaluate", description=__doc__)
+    made.add_argument("run", type=Path, help="run directory or single checkpoint")
+    made.add_argument(
+        "source",
+        nargs="*",
+        help="such as demo:test or nemo:test.json; by default the run's own test splits",
+    )
+    made.add_argument("--json", type=Path, metavar="FILE", help="write the reports as JSON too")
+    made.add_argument("--worst", type=int, default=10, help="utterances to list")
+    made.add_argument("--weights", choices=("best", "latest"), default="best")
+    made.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    made.add_argument(
+        "--set", action="append", default=[], metavar="PATH=VALUE", help="override the saved config"
+    )
+    return made
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit status."""
+    options = parser().parse_args(arguments)
+    try:
+        return _main(options)
+    except SoriError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return error.exit_code
+
+
+def _main(options: argparse.Namespace) -> int:
+    from core.inference import load_model
+
+    model = load_model(
+        options.run, device=options.device, weights=options.weights, overrides=options.set
+    )
+    sources = options.source or list(model.data.test_splits)
+    if not sources:
+        raise ConfigError(
+            f"{options.run} names no test split; give a source, such as nemo:test.json"
+        )
+    print(f"weights {model.checkpoint}")
+    reports = {source: _evaluate(model, source, worst=options.worst) for source in sources}
+    if options.json is not None:
+        text = json.dumps(reports, ensure_ascii=False, indent=2)
+        options.json.write_text(text + "\n", encoding="utf-8")
+    return 0
+
+
+def _evaluate(model: Model, source: str, *, worst: int) -> dict[str, Any]:
+    """Print the report of one source and return it for JSON.
+
+    Raises:
+        DataError: nothing of the source could be used.
+    """
+    from core.inference import transcribed
+
+    named = (*model.data.test_splits, *model.data.eval_splits)
+    batches = model.data.eval_batches(source) if source in named else model.data.open_split(source)
+    report = model.task.error_report()
+    scored, skipped = 0, 0
+    for batch, transcripts in transcribed(model, batches):
+        for item in batch.skipped:
+            skipped += 1
+            print(f"skipped {item.id}: {item.reason}: {item.detail}", file=sys.stderr)
+        for row, transcript in enumerate(transcripts):
+            scored += 1
+            report.add(
+                id=transcript.id,
+                reference=batch.texts[row],
+                hypothesis=transcript.text,
+                speaker=batch.speakers[row],
+            )
+    if scored == 0:
+        raise DataError(f"{source}: no utterance could be used; {skipped} were skipped")
+    print(f"\n{source}: {scored} utterances, {skipped} skipped")
+    for line in report.lines(worst=worst):
+        print(line)
+    return {**report.as_dict(worst=worst), "skipped": skipped}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

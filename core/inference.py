@@ -1,0 +1,112 @@
+"""A finished model, ready for use: from a run directory or a single checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import fiddle as fdl
+import torch
+from lhotse.cut import MonoCut
+
+from core.checkpoint.format import ASSETS, read_inference_model
+from core.checkpoint.locate import resolve_checkpoint
+from core.checkpoint.match import load_strict
+from core.config.compose import compose_saved
+from core.contracts import (
+    Batch,
+    DataModule,
+    RunContext,
+    SpeechBatch,
+    TranscribingTask,
+    Transcript,
+)
+from core.data.audio import AudioError, recording
+from core.data.speech import SpeechCollator
+from core.dist.ranks import pick_device
+from core.errors import CheckpointError
+from core.experiment import Experiment
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """A task with trained weights, in evaluation mode.
+
+    Args:
+        task: on ``device``.
+        data: of the run; opens sources for evaluation.
+        checkpoint: that the weights are from.
+        device: that the task computes on.
+    """
+
+    task: TranscribingTask
+    data: DataModule
+    checkpoint: Path
+    device: torch.device
+
+
+def load_model(
+    target: Path,
+    *,
+    device: Literal["auto", "cpu", "cuda"] = "auto",
+    weights: Literal["best", "latest"] = "best",
+    overrides: Sequence[str] = (),
+) -> Model:
+    """Rebuild a model from what its checkpoint holds: configuration, assets, weights.
+
+    Averaged weights are used where the run kept them.
+
+    Args:
+        target: run directory, its checkpoints folder, or one checkpoint.
+        device: to compute on.
+        weights: which checkpoint of a run.
+        overrides: of the saved configuration, such as ``task.decoder=@decoder/prefix_beam``.
+
+    Raises:
+        CheckpointError: nothing complete is there, its weights do not fit its configuration, or
+            the task does not transcribe.
+        ConfigError: the saved configuration or an override is not valid.
+    """
+    checkpoint = resolve_checkpoint(target, prefer=weights)
+    composed = compose_saved(checkpoint, overrides)
+    experiment: Experiment = fdl.build(composed.config)
+    context = RunContext(assets=checkpoint / ASSETS, training=False, seed=experiment.seed)
+    experiment.data.setup(context)
+    task = experiment.task
+    task.setup(context)
+    if not isinstance(task, TranscribingTask):
+        raise CheckpointError(
+            f"{checkpoint} holds a {type(task).__name__}, which does not transcribe"
+        )
+    load_strict(task, read_inference_model(checkpoint), source=str(checkpoint))
+    place = pick_device(device, 0)
+    task.to(place).eval()
+    return Model(task=task, data=experiment.data, checkpoint=checkpoint, device=place)
+
+
+def file_batches(paths: Iterable[Path], *, sample_rate: int) -> Iterable[SpeechBatch]:
+    """Read each audio file as a batch of its own; what cannot be read is in its ``skipped``.
+
+    Several channels are averaged: a recording of a conversation has one transcript.
+    """
+    collate = SpeechCollator(sample_rate=sample_rate, channel="mean", tokenizer=None)
+    for path in paths:
+        yield collate([_cut(path)])
+
+
+@torch.no_grad()
+def transcribed(model: Model, batches: Iterable[Batch]) -> Iterable[tuple[Batch, list[Transcript]]]:
+    """Pair each batch with its transcripts."""
+    for batch in batches:
+        moved = batch.to(model.device)
+        yield batch, model.task.transcribe(moved) if len(batch) else []
+
+
+def _cut(path: Path) -> MonoCut | AudioError:
+    try:
+        audio = recording(path, utterance=str(path))
+    except AudioError as error:
+        return error
+    return audio.to_cut()
