@@ -13,6 +13,7 @@ import fiddle as fdl
 
 from core.config import snapshot
 from core.config.diff import differences
+from core.config.hints import qualified_name
 from core.config.lint import missing_problem
 from core.config.load import ExperimentFile, load_experiment
 from core.config.naming import defined_at, short_path
@@ -138,7 +139,9 @@ def _call(file: ExperimentFile, knobs: Mapping[str, Any]) -> fdl.Config[Experime
         raise ConfigError(f"{defined_at(file.function)}: returned {found}; {expected}")
     made = fdl.get_callable(config)
     if not (isinstance(made, type) and issubclass(made, Experiment)):
-        raise ConfigError(f"{defined_at(file.function)}: returned a Config of {made}; {expected}")
+        raise ConfigError(
+            f"{defined_at(file.function)}: returned a Config of {qualified_name(made)}; {expected}"
+        )
     return config
 
 
@@ -160,9 +163,7 @@ def _apply_preset(
         problems.append(f"+{name}: {where}: {type(error).__name__}: {error}")
         return before
     if result is not None:
-        problems.append(
-            f"+{name}: {defined_at(function)}: returned a value; a preset edits in place"
-        )
+        problems.append(f"+{name}: {defined_at(function)}: must edit in place and return nothing")
     found = differences(before, config)
     if not found:
         problems.append(f"+{name}: changes nothing here ({defined_at(function)})")

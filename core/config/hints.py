@@ -107,7 +107,7 @@ def is_dtype(annotation: Any) -> bool:  # noqa: ANN401
 
 def is_object_hint(annotation: Any) -> bool:  # noqa: ANN401
     """Return whether an annotation (no union) names a class whose objects a component builds."""
-    if not isinstance(annotation, type) or annotation in (*PLAIN, type(None), object):
+    if not isinstance(annotation, type) or annotation in (*PLAIN, type(None), object, Any):
         return False
     if is_dtype(annotation) or is_callable_hint(annotation):
         return False

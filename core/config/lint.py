@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 import types
 from collections.abc import Callable, Iterator
@@ -13,8 +12,18 @@ import fiddle as fdl
 from core.config.components import component_problem, kinds_for
 from core.config.hints import HintError, describe, parameter_hints, qualified_name
 from core.config.naming import label, location, place
-from core.config.tree import UNSET, Slot, format_path, is_configurable, missing_arguments, walk
+from core.config.tree import (
+    UNSET,
+    Slot,
+    default_factories,
+    format_path,
+    is_configurable,
+    missing_arguments,
+    parameters,
+    walk,
+)
 from core.config.values import format_value, holds_buildable, is_plain, matches
+from core.errors import suggest
 
 
 def lint(config: fdl.Buildable[Any]) -> list[str]:
@@ -65,7 +74,7 @@ def _callable_problems(function: Callable[..., Any]) -> Iterator[str]:
         parameter_hints(function)
     except HintError as error:
         yield f"{error}; import the name at run time, not under TYPE_CHECKING"
-    for parameter in inspect.signature(function).parameters.values():
+    for parameter in _signature(function):
         if not is_configurable(parameter):
             shown = str(parameter.replace(annotation=parameter.empty))
             yield f"{name}: takes {shown}, where a mistyped name goes unseen; name every parameter"
@@ -78,21 +87,35 @@ def _callable_problems(function: Callable[..., Any]) -> Iterator[str]:
     yield from _factory_problems(function, name)
 
 
+def _signature(function: Callable[..., Any]) -> list[inspect.Parameter]:
+    """Return the parameters of a callable; none for a module that leaves its constructor to torch.
+
+    The constructor of ``torch.nn.Module`` is written with ``*args, **kwargs`` but refuses both.
+    """
+    constructor = getattr(function, "__init__", None)
+    if qualified_name(constructor) == "torch.nn.modules.module.Module.__init__":
+        return []
+    return list(inspect.signature(function).parameters.values())
+
+
 def _factory_problems(function: Callable[..., Any], name: str) -> Iterator[str]:
-    if not dataclasses.is_dataclass(function):
-        return
-    for field in dataclasses.fields(function):
-        if field.default_factory is dataclasses.MISSING or is_plain(field.default_factory()):
-            continue
-        yield (
-            f"{name}: field '{field.name}' hides a {type(field.default_factory()).__name__} in its "
-            "default_factory, where no override reaches it; make it required and configure it"
-        )
+    for field, factory in default_factories(function).items():
+        made = factory()
+        if not is_plain(made):
+            yield (
+                f"{name}: field '{field}' hides a {type(made).__name__} in its default_factory, "
+                "where no override reaches it; make it required and configure it"
+            )
 
 
 def _slot_problems(slot: Slot) -> Iterator[str]:
     path, value = format_path(slot.path), slot.value
-    if value is UNSET:
+    owner = fdl.get_callable(slot.owner)
+    if value is UNSET or (slot.default and slot.parameter in default_factories(owner)):
+        return
+    if not slot.inner and slot.parameter not in parameters(slot.owner):
+        hint = suggest(slot.parameter, parameters(slot.owner), noun="parameters")
+        yield f"{path}: {owner.__name__} has no parameter '{slot.parameter}'; {hint}"
         return
     if isinstance(value, fdl.Buildable):
         problem = component_problem(type(value), fdl.get_callable(value), slot.annotation)

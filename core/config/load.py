@@ -104,8 +104,10 @@ def _module_of(path: Path) -> tuple[Path, str]:
 def _no_such_file(target: str, path: Path) -> str:
     if not path.parent.is_dir():
         return f"{target}: no such file, and no folder {path.parent}"
-    names = [p.name for p in path.parent.glob("*.py") if p.stem != "__init__"]
-    return f"{target}: no such file; {suggest(path.name, names, noun='files')}"
+    names = [p.stem for p in path.parent.glob("*.py") if p.stem != "__init__"]
+    near = closest(path.stem, names, limit=1)
+    hint = f"did you mean '{near[0]}.py'?" if near else suggest(path.stem, names, noun="modules")
+    return f"{target}: no such file; {hint}"
 
 
 def _import_module(name: str) -> ModuleType:

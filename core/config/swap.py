@@ -94,10 +94,11 @@ def callable_at(slot: Slot) -> Callable[..., Any] | None:
 
 def _buildable_type(slot: Slot) -> type[fdl.Buildable[Any]]:
     """Return what to describe a component with: as the present one is, else as annotated."""
+    wanted = fdl.Partial if _wants_partial(slot.annotation) else fdl.Config
+    made_by: type[fdl.Buildable[Any]] = wanted
     if isinstance(slot.value, fdl.Buildable):
-        made_by: type[fdl.Buildable[Any]] = slot.value.__class__
-        return made_by
-    return fdl.Partial if _wants_partial(slot.annotation) else fdl.Config
+        made_by = type(slot.value)
+    return made_by
 
 
 def _wants_partial(annotation: Any) -> bool:  # noqa: ANN401

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
 
 import fiddle as fdl
@@ -73,13 +73,21 @@ def parameters(node: fdl.Buildable[Any]) -> dict[str, inspect.Parameter]:
     return {name: p for name, p in found.items() if is_configurable(p)}
 
 
+def default_factories(function: Callable[..., Any]) -> dict[str, Callable[[], Any]]:
+    """Return the ``default_factory`` of each dataclass field that has one."""
+    fields = dataclasses.fields(function) if dataclasses.is_dataclass(function) else ()
+    return {
+        field.name: field.default_factory
+        for field in fields
+        if field.default_factory is not dataclasses.MISSING
+    }
+
+
 def default_of(node: fdl.Buildable[Any], name: str) -> Any:  # noqa: ANN401
     """Return the default of a parameter (that of a ``default_factory`` built anew), or UNSET."""
-    function = fdl.get_callable(node)
-    if dataclasses.is_dataclass(function):
-        for field in dataclasses.fields(function):
-            if field.name == name and field.default_factory is not dataclasses.MISSING:
-                return field.default_factory()
+    factory = default_factories(fdl.get_callable(node)).get(name)
+    if factory is not None:
+        return factory()
     parameter = parameters(node).get(name)
     if parameter is None or parameter.default is parameter.empty:
         return UNSET

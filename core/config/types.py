@@ -153,7 +153,8 @@ def _coerce_sequence(text: str, annotation: Any, path: str) -> Any:  # noqa: ANN
     inner = enclosed(text, "[]")
     inner = enclosed(text, "()") if inner is None else inner
     if inner is None:
-        raise _refusal(path, annotation, repr(text), f"[{text}]" if text else "[]")
+        whole = not text.startswith(("[", "(")) and not text.endswith(("]", ")"))
+        raise _refusal(path, annotation, repr(text), f"[{text}]" if whole else "")
     items = _split(inner, annotation, path, text)
     fixed = base is tuple and arguments and Ellipsis not in arguments
     if fixed and len(items) != len(arguments):
@@ -229,7 +230,7 @@ def _not_writable(path: str, annotation: Any, text: str) -> str:  # noqa: ANN401
         return f"{path}: takes a function, which cannot be written as text; got {text!r}"
     if is_object_hint(annotation):
         return (
-            f"{path}: expected a component (@kind/name) that is a {describe(annotation)}, "
+            f"{path}: expected a component (@kind/name) that makes {describe(annotation)}, "
             f"got {text!r}"
         )
     return f"{path}: a value of type {describe(annotation)} cannot be written as text; got {text!r}"
