@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from lhotse import SupervisionSegment
 from lhotse.cut import Cut
 
@@ -71,7 +72,9 @@ class HuggingFaceSource:
             raise DataError(f"hf:{self.location}: no audio column; columns: {found}")
         self._audio = audio[0]
         self._text = self._text_column(columns)
-        self._dataset = dataset.cast_column(self._audio, datasets.Audio(decode=False))
+        # Without features the library hands rows over as they are stored, and decodes nothing.
+        dataset.info.features = None
+        self._dataset = dataset
         identity = f"{name}\n{config}\n{self._split}\n{self._revision}\n{dataset.info.version}"
         self._digest = hashlib.sha256(identity.encode()).hexdigest()
 
@@ -83,7 +86,11 @@ class HuggingFaceSource:
     def cuts(
         self, *, epoch: int, shard: int, shards: int, seed: int | None
     ) -> Iterator[Cut | AudioError]:
-        """Yield a part of the dataset, its files in an order drawn from seed and epoch."""
+        """Yield a part of the dataset, its files in an order drawn from seed and epoch.
+
+        Where there are at least as many files as parts, each part has files of its own; else each
+        reads all of them and keeps its share.
+        """
         for position, row in enumerate(self._rows(epoch, shard, shards, seed)):
             try:
                 yield self._cut(row, fallback=f"{self.location}#{shard}.{position}")
@@ -99,27 +106,28 @@ class HuggingFaceSource:
                 yield row[self._text][0]
 
     def _rows(self, epoch: int, shard: int, shards: int, seed: int | None) -> Iterator[Any]:
-        from datasets.distributed import split_dataset_by_node
-
-        dataset = self._dataset
+        # Files are ordered and divided here: the library's own shuffle reads ahead in threads, and
+        # its iterator divides once more among loader workers. iter() does neither.
+        count = self._dataset.num_shards
+        order = list(range(count))
         if seed is not None:
-            # A buffer of one shuffles files only; utterances are shuffled where batches are cut.
-            dataset = dataset.shuffle(seed=seed, buffer_size=1)
-            dataset.set_epoch(epoch)
-        if shards > 1:
-            dataset = split_dataset_by_node(dataset, rank=shard, world_size=shards)
-        # iter() of the dataset would divide it among loader workers once more; this does not.
-        for batch in dataset.iter(batch_size=1):
-            yield {key: values[0] for key, values in batch.items()}
+            order = np.random.default_rng([seed, epoch]).permutation(count).tolist()
+        by_file = count >= shards
+        position = 0
+        for number in order[shard::shards] if by_file else order:
+            for batch in self._dataset.shard(num_shards=count, index=number).iter(batch_size=1):
+                if by_file or position % shards == shard:
+                    yield {key: values[0] for key, values in batch.items()}
+                position += 1
 
     def _cut(self, row: Mapping[str, Any], *, fallback: str) -> Cut:
-        audio = row[self._audio] or {}
-        name = str(_first(row, _IDS) or Path(audio.get("path") or fallback).name)
-        data = audio.get("bytes")
-        if data is None:
-            if not audio.get("path"):
-                raise AudioError(reason="missing file", detail="no audio", utterance=name)
-            data = Path(audio["path"])
+        stored = row[self._audio]
+        audio = {"path": stored} if isinstance(stored, str) else stored or {}
+        path = audio.get("path")
+        name = str(_first(row, _IDS) or Path(path or fallback).name)
+        if not path and audio.get("bytes") is None:
+            raise AudioError(reason="missing file", detail="no audio", utterance=name)
+        data = audio["bytes"] if audio.get("bytes") is not None else _fetched(path)
         cut = recording(data, utterance=name).to_cut()
         speaker = _first(row, _SPEAKERS)
         cut.supervisions = [
@@ -153,6 +161,17 @@ class HuggingFaceSource:
                 + suggest(self._text, columns, noun="columns")
             )
         return self._text
+
+
+def _fetched(path: str) -> Path | bytes:
+    """Return a local path as it is, and the content of a remote file."""
+    if "://" not in path:
+        return Path(path)
+    import fsspec  # type: ignore[import-untyped]
+
+    with fsspec.open(path, "rb") as file:
+        content: bytes = file.read()
+    return content
 
 
 def _first(row: Mapping[str, Any], names: tuple[str, ...]) -> Any:  # noqa: ANN401

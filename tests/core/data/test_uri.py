@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 
@@ -41,42 +42,39 @@ def test_a_uri_that_is_not_valid_says_what_is(uri: str, message: str) -> None:
     assert f"'{uri}'" in str(caught.value)
 
 
+class Typed:
+    def __init__(
+        self,
+        *,
+        location: str,
+        count: int = 0,
+        share: float = 0.0,
+        loud: bool = False,
+        mode: Literal["fast", "slow"] = "fast",
+        limit: int | None = 3,
+    ) -> None:
+        self.values = (count, share, loud, mode, limit)
+
+
 def test_option_values_are_read_by_their_types(monkeypatch: pytest.MonkeyPatch) -> None:
-    from typing import Literal
-
-    class Typed:
-        def __init__(
-            self,
-            *,
-            location: str,
-            count: int = 0,
-            share: float = 0.0,
-            loud: bool = False,
-            mode: Literal["fast", "slow"] = "fast",
-            limit: int | None = 3,
-        ) -> None:
-            self.values = (count, share, loud, mode, limit)
-
     monkeypatch.setattr("core.data.uri.lookup", lambda kind, name: Typed)
-    monkeypatch.setattr(
-        Typed.__init__,
-        "__annotations__",
-        {
-            "count": int,
-            "share": float,
-            "loud": bool,
-            "mode": Literal["fast", "slow"],
-            "limit": int | None,
-        },
-    )
-    made = make_source("nemo:x?count=4&share=1&loud=true&mode=slow&limit=none")
+    made: Any = make_source("nemo:x?count=4&share=1&loud=true&mode=slow&limit=none")
     assert made.values == (4, 1.0, True, "slow", None)
-    for pair, message in (
+
+
+@pytest.mark.parametrize(
+    ("pair", "message"),
+    [
         ("count=a", "'a' is not of type int"),
         ("count=1.5", "'1.5' is not of type int"),
         ("loud=1", "expected true or false"),
         ("mode=fst", "did you mean 'fast'"),
         ("limit=x", "'x' is not of type int"),
-    ):
-        with pytest.raises(ConfigError, match=message):
-            make_source(f"nemo:x?{pair}")
+    ],
+)
+def test_a_value_of_another_type_is_refused(
+    monkeypatch: pytest.MonkeyPatch, pair: str, message: str
+) -> None:
+    monkeypatch.setattr("core.data.uri.lookup", lambda kind, name: Typed)
+    with pytest.raises(ConfigError, match=f"option {pair.partition('=')[0]}: .*{message}"):
+        make_source(f"nemo:x?{pair}")
