@@ -15,7 +15,6 @@ from core.checkpoint.atomic import write_text
 from core.errors import RunDirError, suggest
 from core.runlock import RunLock, is_held
 
-_LOCK = ".lock"
 _STATUS = "status.json"
 _LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
@@ -30,6 +29,9 @@ class RunDir:
         path: the directory.
         rank: of this process; only rank 0 writes.
     """
+
+    LOCK = ".lock"
+    """File that the writer holds locked; it names the writer."""
 
     def __init__(self, path: Path, *, rank: int) -> None:
         self.path = path
@@ -134,7 +136,7 @@ class RunDir:
         if (
             record.get("status") == "running"
             and self._lock is None
-            and not is_held(self.path / _LOCK)
+            and not is_held(self.path / self.LOCK)
         ):
             record["status"] = "interrupted"
         return record
@@ -164,7 +166,7 @@ class RunDir:
         try:
             for folder in (self.path, self.checkpoints, self.assets, self.samples):
                 folder.mkdir(parents=True, exist_ok=True)
-            self._lock = RunLock(self.path / _LOCK)
+            self._lock = RunLock(self.path / self.LOCK)
             self._handler = logging.FileHandler(self.log, encoding="utf-8")
         except OSError as error:
             self.release()

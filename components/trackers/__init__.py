@@ -1,0 +1,1 @@
+"""Sinks for what a run reports (kind ``tracker``)."""
