@@ -12,7 +12,7 @@ from typing import Any
 import fiddle as fdl
 
 from core.config import snapshot
-from core.config.diff import differences
+from core.config.diff import differences, topmost
 from core.config.hints import qualified_name
 from core.config.lint import missing_problem
 from core.config.load import ExperimentFile, load_experiment
@@ -167,7 +167,9 @@ def _apply_preset(
     found = differences(before, config)
     if not found:
         problems.append(f"+{name}: changes nothing here ({defined_at(function)})")
-    changes.extend(f"{change.path}: {change.old} -> {change.new} (+{name})" for change in found)
+    changes.extend(
+        f"{change.path}: {change.old} -> {change.new} (+{name})" for change in topmost(found)
+    )
     return config
 
 

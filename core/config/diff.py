@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +34,16 @@ def differences(a: fdl.Buildable[Any], b: fdl.Buildable[Any]) -> list[Difference
         if before != after:
             found.append(Difference(path=path, old=before, new=after))
     return found
+
+
+def topmost(found: Iterable[Difference]) -> list[Difference]:
+    """Leave out what came or went because something above it was replaced."""
+    kept: list[Difference] = []
+    for change in found:
+        above = any(change.path.startswith((f"{k.path}.", f"{k.path}[")) for k in kept)
+        if not (above and ABSENT in (change.old, change.new)):
+            kept.append(change)
+    return kept
 
 
 def diff_lines(a: fdl.Buildable[Any], b: fdl.Buildable[Any]) -> list[str]:

@@ -18,7 +18,7 @@ from core.config.codegen import generate
 from core.config.flatten import fingerprint, flat_text
 from core.config.hints import is_dtype, qualified_name
 from core.config.naming import attributed
-from core.config.policy import PLUGIN_GROUP, Allowlist
+from core.config.policy import Allowlist
 from core.config.tree import KeyPath, format_path, parameters, walk
 from core.errors import ConfigError, ConfigErrors, suggest
 
@@ -131,7 +131,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _refused(config: fdl.Buildable[Any], policy: Allowlist) -> Iterator[str]:
     if not policy.allows_value(fdl.get_callable(config)):
-        yield _refusal("the configured class", fdl.get_callable(config))
+        yield policy.refusal(fdl.get_callable(config))
     for slot in walk(config):
         thing = slot.value
         if isinstance(thing, fdl.Buildable):
@@ -139,14 +139,7 @@ def _refused(config: fdl.Buildable[Any], policy: Allowlist) -> Iterator[str]:
         elif not isinstance(thing, type | typing.cast("Any", type(save))):
             continue
         if not policy.allows_value(thing):
-            yield _refusal(format_path(slot.path), thing)
-
-
-def _refusal(path: str, thing: Any) -> str:  # noqa: ANN401
-    return (
-        f"{path}: {qualified_name(thing)} is outside the packages that a saved configuration may "
-        f"refer to; register its package under the entry-point group {PLUGIN_GROUP}"
-    )
+            yield f"{format_path(slot.path)}: {policy.refusal(thing)}"
 
 
 def _register_dtypes() -> None:

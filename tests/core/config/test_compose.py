@@ -48,8 +48,6 @@ def test_knobs_then_presets_then_overrides_whatever_the_order_of_tokens(toy: Toy
     assert composed.changes == [
         "task.encoder.dim: 64 -> 16 (+narrow)",
         "callbacks[1]: tests.core.config.toy.parts.ToyCallback -> (absent) (+quick)",
-        "callbacks[1].every: 10 -> (absent) (+quick)",
-        "callbacks[1].name: 'second' -> (absent) (+quick)",
         "trainer.max_steps: 5 -> 1 (+quick)",
         "task.encoder.dim: 16 -> 256",
         "seed: 0 -> 3",

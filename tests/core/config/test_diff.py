@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import fiddle as fdl
 
-from core.config.diff import diff_lines, differences
+from core.config.diff import diff_lines, differences, topmost
 from tests.core.config.conftest import Toy
 
 
@@ -32,6 +32,18 @@ def test_differences_are_sorted_by_path_with_indices_as_numbers(toy: Toy) -> Non
 
     assert paths.index("callbacks[2]") < paths.index("callbacks[10]")
     assert paths[0] == "callbacks"
+
+
+def test_topmost_leaves_out_what_went_with_its_component(toy: Toy) -> None:
+    other = toy.config("task.mixing=null")
+    other.callbacks.pop()
+
+    found = topmost(differences(toy.config(), other))
+
+    assert [(change.path, change.new) for change in found] == [
+        ("callbacks[1]", "(absent)"),
+        ("task.mixing", "None"),
+    ]
 
 
 def test_unsharing_a_node_is_a_difference(toy: Toy) -> None:

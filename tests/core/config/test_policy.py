@@ -11,7 +11,9 @@ from torch import nn
 
 from components.encoders.conformer import ConformerEncoder
 from core.config.policy import Allowlist
+from core.config.values import format_value
 from core.train.trainer import Trainer
+from experiments import stage1_ctc
 from tests.core.config.toy.parts import Norm, times
 
 
@@ -28,6 +30,17 @@ def test_what_configurations_are_made_of_is_allowed(value: object) -> None:
 )
 def test_everything_else_is_not(value: object) -> None:
     assert not Allowlist(["tests"]).allows_value(value)
+
+
+def test_functions_of_the_framework_must_be_registered() -> None:
+    policy = Allowlist()
+
+    assert not policy.allows_value(format_value)
+    assert policy.refusal(format_value) == (
+        "core.config.values.format_value is not a registered component; register it, or configure "
+        "a class"
+    )
+    assert policy.allows_value(stage1_ctc.experiment)
 
 
 def test_the_caller_may_allow_a_package() -> None:

@@ -128,6 +128,7 @@ def rename(old: tuple[str, str], new: tuple[str, str]) -> Any:
         ("torch.hub", "load"),
         ("torch", "os.system"),
         ("core.run", "sys.exit"),
+        ("core.config.compose", "compose_target"),
         ("core.config.snapshot", "os.replace"),
         ("fiddle.experimental.serialization", "import_symbol"),
         ("tests.core.config.test_snapshot", "subprocess.Popen"),
