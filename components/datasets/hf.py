@@ -122,12 +122,13 @@ class HuggingFaceSource:
 
     def _cut(self, row: Mapping[str, Any], *, fallback: str) -> Cut:
         stored = row[self._audio]
-        audio = {"path": stored} if isinstance(stored, str) else stored or {}
+        audio: Mapping[str, Any] = {"path": stored} if isinstance(stored, str) else stored or {}
         path = audio.get("path")
         name = str(_first(row, _IDS) or Path(path or fallback).name)
         if not path and audio.get("bytes") is None:
             raise AudioError(reason="missing file", detail="no audio", utterance=name)
-        data = audio["bytes"] if audio.get("bytes") is not None else _fetched(path)
+        content: bytes | None = audio.get("bytes")
+        data = _fetched(str(path)) if content is None else content
         cut = recording(data, utterance=name).to_cut()
         speaker = _first(row, _SPEAKERS)
         cut.supervisions = [

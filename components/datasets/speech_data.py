@@ -107,7 +107,7 @@ class SpeechData:
                     self._corpus(split)
         if self.tokenizer is not None:
             texts = self._corpora["train"].source.texts if context.training else None
-            prepare_tokenizer(self.tokenizer, context=context, texts=texts)
+            prepare_tokenizer(self.tokenizer, context=context, texts=texts, name=self.train)
 
     def train_stream(self) -> BatchStream:
         """Return the training batches of this rank."""

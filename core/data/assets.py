@@ -48,7 +48,11 @@ def main_rank_first(context: RunContext) -> Iterator[None]:
 
 
 def prepare_tokenizer(
-    tokenizer: Tokenizer, *, context: RunContext, texts: Callable[[], Iterable[str]] | None
+    tokenizer: Tokenizer,
+    *,
+    context: RunContext,
+    texts: Callable[[], Iterable[str]] | None,
+    name: str,
 ) -> None:
     """Load the run's tokenizer, or fit it and keep it among the assets.
 
@@ -56,9 +60,10 @@ def prepare_tokenizer(
         tokenizer: made ready in place.
         context: says where assets are and which rank this is.
         texts: gives the training transcripts; None where nothing may be fitted.
+        name: of their source, for messages.
 
     Raises:
-        DataError: if there is nothing to load and nothing may be fitted.
+        DataError: if there is nothing to load and nothing may be fitted, or no transcript.
     """
     folder = context.assets / TOKENIZER
     with main_rank_first(context):
@@ -71,14 +76,18 @@ def prepare_tokenizer(
                 "training wrote"
             )
         if not tokenizer.fitted:
-            tokenizer.fit(_normalised(texts()))
+            tokenizer.fit(_normalised(texts(), name))
         if context.rank == 0:
             _save(tokenizer, folder)
 
 
-def _normalised(texts: Iterable[str]) -> Iterator[str]:
+def _normalised(texts: Iterable[str], name: str) -> Iterator[str]:
+    empty = True
     for text in texts:
+        empty = False
         yield unicodedata.normalize("NFC", text)
+    if empty:
+        raise DataError(f"{name}: no utterance has a transcript, and the tokenizer needs some")
 
 
 def _save(tokenizer: Tokenizer, folder: Path) -> None:

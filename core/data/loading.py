@@ -82,8 +82,11 @@ def make_loader(
     )
 
 
-def guarded(batches: Iterable[Any]) -> Iterator[Any]:
+def guarded(batches: Iterable[Any], *, workers: int) -> Iterator[Any]:
     """Yield from a loader; a worker that was killed or hangs becomes a TrainingError."""
+    if workers == 0:
+        yield from batches
+        return
     try:
         yield from batches
     except (ConnectionError, EOFError, FileNotFoundError) as error:

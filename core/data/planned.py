@@ -89,7 +89,8 @@ class PlannedCorpus(Corpus):
             (0, indices) for indices in plan[self.context.rank :: self.context.world_size]
         ]
         load = SpeechLoader(source=self._source, rows=self._rows, collator=collator)
-        return guarded(make_loader(Requests(load), self.options.loading, sampler=feed))
+        loader = make_loader(Requests(load), self.options.loading, sampler=feed)
+        return guarded(loader, workers=self.options.loading.workers)
 
     def summary(self) -> list[str]:
         """Return utterances, hours, what was dropped and, in training, the padding."""

@@ -105,7 +105,8 @@ class ReplayStream:
 
     def __iter__(self) -> Iterator[Batch]:
         self._lane.done = self._done
-        for batch in guarded(make_loader(self._lane, self._loading)):
+        loader = make_loader(self._lane, self._loading)
+        for batch in guarded(loader, workers=self._loading.workers):
             self._done += 1
             yield batch
 

@@ -81,7 +81,7 @@ class PlannedStream:
         if not self._feed.requests:
             self.epoch, self._done = epoch + 1, 0
             return
-        for batch in guarded(self._loader):
+        for batch in guarded(self._loader, workers=self._loader.num_workers):
             self._done += 1
             if self._done == len(plan):
                 self.epoch, self._done = epoch + 1, 0

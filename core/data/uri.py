@@ -51,7 +51,11 @@ def make_source(uri: str) -> AnySource:
         )
     component = lookup(_KIND, scheme)
     options = _options(query, component, uri)
-    source: AnySource = component(location=location, **options)
+    if location:
+        options["location"] = location
+    elif inspect.signature(component).parameters["location"].default is inspect.Parameter.empty:
+        raise ConfigError(f"data source '{uri}': expected a location after '{scheme}:'")
+    source: AnySource = component(**options)
     return source
 
 

@@ -19,24 +19,24 @@ def texts() -> Iterator[str]:
 
 def test_a_new_run_fits_and_keeps_the_tokenizer(tmp_path: Path) -> None:
     tokenizer = Characters()
-    prepare_tokenizer(tokenizer, context=RunContext(assets=tmp_path), texts=texts)
+    prepare_tokenizer(tokenizer, context=RunContext(assets=tmp_path), texts=texts, name="nemo:m")
     assert tokenizer.characters == ["a", "b", "리", "소"], "texts are composed before fitting"
     assert [path.name for path in tmp_path.iterdir()] == ["tokenizer"]
 
 
 def test_a_resumed_run_loads_what_it_kept(tmp_path: Path) -> None:
-    prepare_tokenizer(Characters(), context=RunContext(assets=tmp_path), texts=texts)
+    prepare_tokenizer(Characters(), context=RunContext(assets=tmp_path), texts=texts, name="nemo:m")
     for training, again in ((True, lambda: iter(["other"])), (False, None)):
         tokenizer = Characters()
         context = RunContext(assets=tmp_path, training=training)
-        prepare_tokenizer(tokenizer, context=context, texts=again)
+        prepare_tokenizer(tokenizer, context=context, texts=again, name="nemo:m")
         assert tokenizer.characters == ["a", "b", "리", "소"]
 
 
 def test_a_vocabulary_that_is_known_is_kept_as_it_is(tmp_path: Path) -> None:
     tokenizer = Characters()
     tokenizer.fit(["xyz"])
-    prepare_tokenizer(tokenizer, context=RunContext(assets=tmp_path), texts=texts)
+    prepare_tokenizer(tokenizer, context=RunContext(assets=tmp_path), texts=texts, name="nemo:m")
     assert tokenizer.characters == ["x", "y", "z"]
     assert (tmp_path / "tokenizer" / "characters.json").is_file()
 
@@ -44,7 +44,14 @@ def test_a_vocabulary_that_is_known_is_kept_as_it_is(tmp_path: Path) -> None:
 def test_a_finished_model_without_its_tokenizer_is_refused(tmp_path: Path) -> None:
     context = RunContext(assets=tmp_path, training=False)
     with pytest.raises(DataError, match="no tokenizer in"):
-        prepare_tokenizer(Characters(), context=context, texts=None)
+        prepare_tokenizer(Characters(), context=context, texts=None, name="nemo:m")
+
+
+def test_a_corpus_without_transcripts_is_refused(tmp_path: Path) -> None:
+    context = RunContext(assets=tmp_path)
+    with pytest.raises(DataError, match="nemo:m: no utterance has a transcript"):
+        prepare_tokenizer(Characters(), context=context, texts=lambda: iter([]), name="nemo:m")
+    assert not list(tmp_path.iterdir())
 
 
 def _rank(rank: int, folder: Path, fail: bool) -> None:
@@ -58,7 +65,7 @@ def _rank(rank: int, folder: Path, fail: bool) -> None:
             if fail:
                 raise ValueError("disk full")
         tokenizer = Characters()
-        prepare_tokenizer(tokenizer, context=context, texts=texts)
+        prepare_tokenizer(tokenizer, context=context, texts=texts, name="nemo:m")
         note.write_text("".join(tokenizer.characters))
     except (DataError, ValueError) as error:
         note.write_text(f"{type(error).__name__}: {error}")

@@ -33,6 +33,7 @@ def test_making_a_source_touches_nothing() -> None:
         ("nmo:train.jsonl", "unknown scheme 'nmo'; did you mean 'nemo'"),
         ("nemo:m.jsonl?rot=/x", "unknown option 'rot'; did you mean 'root'"),
         ("nemo:m.jsonl?root", "expected option=value, found 'root'"),
+        ("nemo:", "expected a location after 'nemo:'"),
         ("nemo:m.jsonl?location=x", "unknown option 'location'"),
     ],
 )
