@@ -76,7 +76,7 @@ def _rank(rank: int, folder: Path, fail: bool) -> None:
 def test_rank_zero_goes_first_and_its_failure_reaches_the_others(
     tmp_path: Path, fail: bool
 ) -> None:
-    multiprocessing.spawn(_rank, args=(tmp_path, fail), nprocs=2)
+    multiprocessing.start_processes(_rank, args=(tmp_path, fail), nprocs=2, start_method="fork")
     notes = [(tmp_path / f"rank{rank}").read_text() for rank in range(2)]
     if fail:
         assert notes == ["ValueError: disk full", "DataError: rank 0 failed: disk full"]
