@@ -71,7 +71,7 @@ def index_run(repo: Any, run_hash: str, *, attempts: int = 10) -> None:  # noqa:
     run itself, and this gives up after some attempts.
     """
     from aim.sdk.index_manager import RepoIndexManager
-    from aimrocks.errors import RocksIOError
+    from aimrocks.errors import RocksIOError  # type: ignore[import-untyped]
 
     with _locked(Path(repo.root_path)), _quiet("aim.sdk.index_manager"):
         for _ in range(attempts):
