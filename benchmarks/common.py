@@ -6,6 +6,7 @@ import ctypes
 import json
 import platform
 import statistics
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -89,6 +90,7 @@ def show(title: str, timings: Mapping[str, Timing], *, baselines: tuple[str, ...
             name, *(f"{value:.3f}" for value in figures), f"{timing.peak_mib:.0f}", *ratios
         )
     Console(width=120).print(table)
+    sys.stdout.flush()
 
 
 def write(path: Path, record: Mapping[str, Any]) -> None:

@@ -8,6 +8,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from components.encoders.conformer_block import ConformerBlock
+from components.encoders.dropout import Dropout
 from components.encoders.masks import attention_mask, valid_frames
 from components.encoders.relative_attention import relative_positions
 from components.encoders.subsampling import ConvSubsampling
@@ -83,7 +84,7 @@ class ConformerEncoder(nn.Module):
         self.layer_drop = layer_drop
         self.input_scale = math.sqrt(dim) if scale_input else 1.0
         self.bias = bias
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.layers = nn.ModuleList()
 
     def setup(self, *, input_dim: int) -> None:
@@ -108,7 +109,7 @@ class ConformerEncoder(nn.Module):
             feed_forward_dim=self.feed_forward_dim,
             kernel_size=self.kernel_size,
             conv_norm=self.conv_norm,
-            dropout=self.dropout.p,
+            dropout=self.dropout.probability,
             attention_dropout=self.attention_dropout,
             layer_drop=self.layer_drop * number / self.depth,
             bias=self.bias,

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from components.encoders.convolution import ConvNorm, ConvolutionModule
+from components.encoders.dropout import Dropout
 from components.encoders.feed_forward import FeedForward
 from components.encoders.relative_attention import RelativeAttention
 
@@ -59,7 +60,7 @@ class ConformerBlock(nn.Module):
             dim=dim, hidden_dim=feed_forward_dim, dropout=dropout, bias=bias
         )
         self.norm_out = nn.LayerNorm(dim)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor, positions: Tensor, mask: Tensor, valid: Tensor) -> Tensor:
         """Map (B, T, D) to (B, T, D).

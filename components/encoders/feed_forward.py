@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from components.encoders.dropout import Dropout
+
 
 class FeedForward(nn.Module):
     """Linear, SiLU, dropout, linear (Gulati et al. 2020, figure 4, without norm and residual).
@@ -20,7 +22,7 @@ class FeedForward(nn.Module):
         super().__init__()
         self.linear1 = nn.Linear(dim, hidden_dim, bias=bias)
         self.linear2 = nn.Linear(hidden_dim, dim, bias=bias)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, T, D) to (B, T, D), frame by frame."""

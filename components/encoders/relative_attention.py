@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from components.encoders.dropout import dropout
+
 
 def relative_positions(frames: int, dim: int, device: torch.device) -> Tensor:
     """Return the (2 * frames, dim) float32 sinusoids of the offsets ``frames - 1 ... -frames``.
@@ -76,7 +78,7 @@ class RelativeAttention(nn.Module):
             key,
             value,
             bias,
-            dropout=self.dropout if self.training else 0.0,
+            drop=self.dropout if self.training else 0.0,
         )
         out: Tensor = self.out(attended.permute(1, 2, 0, 3).flatten(2))
         return out
@@ -92,15 +94,15 @@ class RelativeAttention(nn.Module):
         return by_key.view(self.heads, batch, frames, frames) + mask.to(scores.dtype)
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor, *, dropout: float) -> Tensor:
-    """Attention over (H, B, T, d) with (H, B, T, T) added to the scaled scores."""
+def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor, *, drop: float) -> Tensor:
+    """Attention over (H, B, T, d) with (H, B, T, T) added to the scaled scores; ``drop`` is of weights."""
     if query.device.type != "cpu":
-        return F.scaled_dot_product_attention(query, key, value, attn_mask=bias, dropout_p=dropout)
+        return F.scaled_dot_product_attention(query, key, value, attn_mask=bias, dropout_p=drop)
     # On CPU torch has no fused kernel for a bias with gradient, and its composed one makes three
     # more passes over the scores to guard against rows without keys, which there are none of here.
     heads, batch, frames, width = query.shape
     scaled = (query / math.sqrt(width)).reshape(-1, frames, width)
     keys = key.reshape(-1, frames, width).transpose(1, 2)
     weights = torch.baddbmm(bias.flatten(0, 1), scaled, keys).softmax(-1)
-    attended = torch.bmm(F.dropout(weights, dropout), value.reshape(-1, frames, width))
+    attended = torch.bmm(dropout(weights, drop), value.reshape(-1, frames, width))
     return attended.view(heads, batch, frames, width)

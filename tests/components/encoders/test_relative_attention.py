@@ -71,13 +71,13 @@ def test_cpu_path_equals_the_fused_operator() -> None:
     query, key, value = torch.randn(3, 2, 3, 4, 8).unbind(0)
     bias = torch.randn(2, 3, 4, 4)
     expected = torch.nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=bias)
-    torch.testing.assert_close(attend(query, key, value, bias, dropout=0.0), expected)
+    torch.testing.assert_close(attend(query, key, value, bias, drop=0.0), expected)
 
 
 def test_dropout_leaves_the_mean() -> None:
     torch.manual_seed(0)
     query = torch.zeros(1, 2000, 2, 4)
     value = torch.ones(1, 2000, 2, 4)
-    dropped = attend(query, query, value, torch.zeros(1, 2000, 2, 2), dropout=0.5)
+    dropped = attend(query, query, value, torch.zeros(1, 2000, 2, 2), drop=0.5)
     assert set(dropped.unique().tolist()) == {0.0, 1.0, 2.0}
     assert dropped.mean().item() == pytest.approx(1.0, abs=0.05)
