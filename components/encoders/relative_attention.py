@@ -95,7 +95,7 @@ class RelativeAttention(nn.Module):
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor, *, drop: float) -> Tensor:
-    """Attention over (H, B, T, d) with (H, B, T, T) added to the scaled scores; ``drop`` is of weights."""
+    """Attend over (H, B, T, d); (H, B, T, T) is added to scaled scores, weights are dropped."""
     if query.device.type != "cpu":
         return F.scaled_dot_product_attention(query, key, value, attn_mask=bias, dropout_p=drop)
     # On CPU torch has no fused kernel for a bias with gradient, and its composed one makes three
