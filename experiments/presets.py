@@ -1,4 +1,4 @@
-"""Named changes for ``+preset`` on the command line; each takes and returns a configuration."""
+"""Named changes for ``+preset`` on the command line; each edits a configuration in place."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ and accumulation, ragged batches and ranks agree.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -197,6 +198,8 @@ def _distribute(task: Task, trainer: Trainer, ranks: Ranks) -> nn.Module:
         _synchronise_batchnorm(task)
     if ranks.world_size == 1:
         return task
+    # A depthwise weight (C, 1, k) has a dimension of size 1, whose stride means nothing.
+    warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
     on_gpu = ranks.device.type == "cuda"
     return DistributedDataParallel(
         task,
