@@ -21,7 +21,6 @@ _PACKAGES = (
     "safetensors",
     "sentencepiece",
     "soundfile",
-    "torchdata",
     "transformers",
     "peft",
     "bitsandbytes",
