@@ -395,7 +395,10 @@ class DataModule(Protocol):
         """Return this rank's share of an evaluation split, in a fixed order."""
 
     def open_split(self, uri: str) -> Iterable[Batch]:
-        """Return another source as an evaluation split, transcripts untokenised."""
+        """Return a source, or a split by its name, for evaluation; transcripts untokenised.
+
+        So an utterance whose text the tokenizer lacks a symbol for is scored, not left out.
+        """
 
     @property
     def eval_splits(self) -> tuple[str, ...]:

@@ -71,8 +71,7 @@ def _evaluate(model: Model, source: str, *, worst: int) -> dict[str, Any]:
     """
     from core.inference import transcribed
 
-    named = (*model.data.test_splits, *model.data.eval_splits)
-    batches = model.data.eval_batches(source) if source in named else model.data.open_split(source)
+    batches = model.data.open_split(source)
     report = model.task.error_report()
     scored, skipped = 0, 0
     for batch, transcripts in transcribed(model, batches):

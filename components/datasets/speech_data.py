@@ -120,10 +120,10 @@ class SpeechData:
         return self._corpus(split).eval_batches(self._collator)
 
     def open_split(self, uri: str) -> Iterable[Batch]:
-        """Return a source outside the configuration, longest utterances first, untokenised."""
+        """Return a source, or a split by name, longest utterances first, untokenised."""
         corpus = open_corpus(
             name=uri,
-            uri=uri,
+            uri=self._splits.get(uri, uri),
             options=self._options(uri),
             context=self._ready,
             cache_dir=self._cache,

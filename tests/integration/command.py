@@ -52,7 +52,9 @@ def sori(
         timeout=300,
     )
     if expect is not None:
-        assert done.returncode == expect, f"{done.args}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
+        assert done.returncode == expect, (
+            f"{done.args}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
+        )
     return done
 
 
