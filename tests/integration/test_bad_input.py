@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -143,7 +143,7 @@ with RunDir.create(Path({str(finished.parent)!r}), {finished.name!r}, rank=0):
     sys.stdin.read()
 """
     process = subprocess.Popen(
-        [shutil.which("python") or "python3", "-c", holder],
+        [sys.executable, "-c", holder],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": str(REPO)},
@@ -161,10 +161,9 @@ with RunDir.create(Path({str(finished.parent)!r}), {finished.name!r}, rank=0):
 def test_checkpoint_of_another_architecture_lists_what_differs(
     finished: Path, corpus: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    status = main(
-        [STAGE1, *TINY, f"train=nemo:{corpus}", f"validation=nemo:{corpus}"]
-        + ["trainer.max_steps=4", "task.encoder.dim=24", "--resume", str(finished)]
-    )
+    other = ("trainer.max_steps=4", "task.encoder.dim=24", "--resume", str(finished))
+    sources = (f"train=nemo:{corpus}", f"validation=nemo:{corpus}")
+    status = main([STAGE1, *TINY, *sources, *other])
     refused(capsys, status, CheckpointError, "encoder.layers.0", "16", "24")
 
 
