@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from core.errors import ConfigError, DataError, SoriError
+from core.errors import ConfigError, DataError
+from core.model_command import exit_status, load_from, model_parser
 
 if TYPE_CHECKING:
     from core.inference import Model
@@ -17,8 +18,7 @@ if TYPE_CHECKING:
 
 def parser() -> argparse.ArgumentParser:
     """Return the command line of ``core.evaluate``."""
-    made = argparse.ArgumentParser(prog="python -m core.evaluate", description=__doc__)
-    made.add_argument("run", type=Path, help="run directory or single checkpoint")
+    made = model_parser("core.evaluate", __doc__)
     made.add_argument(
         "source",
         nargs="*",
@@ -26,30 +26,16 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--json", type=Path, metavar="FILE", help="write the reports as JSON too")
     made.add_argument("--worst", type=int, default=10, help="utterances to list")
-    made.add_argument("--weights", choices=("best", "latest"), default="best")
-    made.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    made.add_argument(
-        "--set", action="append", default=[], metavar="PATH=VALUE", help="override the saved config"
-    )
     return made
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
-    options = parser().parse_args(arguments)
-    try:
-        return _main(options)
-    except SoriError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return error.exit_code
+    return exit_status(_main, parser().parse_args(arguments))
 
 
 def _main(options: argparse.Namespace) -> int:
-    from core.inference import load_model
-
-    model = load_model(
-        options.run, device=options.device, weights=options.weights, overrides=options.set
-    )
+    model = load_from(options)
     sources = options.source or list(model.data.test_splits)
     if not sources:
         raise ConfigError(

@@ -16,7 +16,6 @@ from core.checkpoint.locate import resolve_checkpoint
 from core.checkpoint.match import load_strict
 from core.config.compose import compose_saved
 from core.contracts import (
-    Batch,
     DataModule,
     RunContext,
     SpeechBatch,
@@ -97,7 +96,9 @@ def file_batches(paths: Iterable[Path], *, sample_rate: int) -> Iterable[SpeechB
 
 
 @torch.no_grad()
-def transcribed(model: Model, batches: Iterable[Batch]) -> Iterable[tuple[Batch, list[Transcript]]]:
+def transcribed(
+    model: Model, batches: Iterable[SpeechBatch]
+) -> Iterable[tuple[SpeechBatch, list[Transcript]]]:
     """Pair each batch with its transcripts."""
     for batch in batches:
         moved = batch.to(model.device)

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch._C._distributed_c10d import PrefixStore, Store, TCPStore
 
 from core.errors import ConfigError
 
@@ -122,14 +123,14 @@ def ranks(*, device: str, timeout: float) -> Iterator[Ranks]:
         dist.destroy_process_group()
 
 
-def _restart_store(rank: int, world_size: int, timeout: float) -> dist.Store:
+def _restart_store(rank: int, world_size: int, timeout: float) -> Store:
     """Return a rendezvous store that a restarted generation does not share with a dead one.
 
     torchrun keeps one TCP store over restarts; addresses that a killed rank left there make the
     next generation hang. A prefix by restart count keeps generations apart.
     """
     agent_serves = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
-    store = dist.TCPStore(
+    store = TCPStore(
         os.environ["MASTER_ADDR"],
         int(os.environ["MASTER_PORT"]),
         world_size,
@@ -138,4 +139,4 @@ def _restart_store(rank: int, world_size: int, timeout: float) -> dist.Store:
     )
     run_id = os.environ.get("TORCHELASTIC_RUN_ID", "run")
     restart = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-    return dist.PrefixStore(f"sori/{run_id}/{restart}", store)
+    return PrefixStore(f"sori/{run_id}/{restart}", store)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from core.contracts import Batch, LossSum
 from core.train.rng import load_rng_state, rng_state
+from core.train.step import SWITCH
 
 
 def locate(task: nn.Module, batches: Iterable[Batch]) -> str:
@@ -21,9 +22,9 @@ def locate(task: nn.Module, batches: Iterable[Batch]) -> str:
     saved = rng_state()
     buffers = [buffer.clone() for buffer in task.buffers()]
     # Ranks stop at different modules, so none may wait for the others' batch statistics here.
-    shared = [m for m in task.modules() if getattr(m, "synchronise", False)]
+    shared = [module for module in task.modules() if getattr(module, SWITCH, False)]
     for module in shared:
-        module.synchronise = False
+        setattr(module, SWITCH, False)
     try:
         for batch in batches:
             found = _first_nonfinite(task, batch)
@@ -32,7 +33,7 @@ def locate(task: nn.Module, batches: Iterable[Batch]) -> str:
     finally:
         load_rng_state(saved)
         for module in shared:
-            module.synchronise = True
+            setattr(module, SWITCH, True)
         for buffer, before in zip(task.buffers(), buffers, strict=True):
             buffer.copy_(before)
     broken = [name for name, p in task.named_parameters() if not _finite(p)]

@@ -19,7 +19,7 @@ from core.config import snapshot
 from core.config.compose import Composed
 from core.config.flatten import flatten
 from core.config.lint import lint
-from core.contracts import RunContext, RunInfo
+from core.contracts import RunContext, RunInfo, Tracker
 from core.dist.ranks import Ranks, ranks
 from core.environment import describe_environment
 from core.errors import ConfigErrors, SoriError
@@ -137,9 +137,6 @@ class _Run:
     def execute(self) -> Outcome:
         """Build, restore, train, test."""
         checkpoint = self._find_checkpoint()
-        if self.ranks.is_main:
-            snapshot.save(self.composed.config, self.run_dir.config_dir, header=self._origin())
-        self.ranks.barrier()
         # Weights are drawn from the seed alone, so that every rank draws the same.
         seed = self.composed.config.seed
         seed_everything(seed)
@@ -169,6 +166,9 @@ class _Run:
         )
         if checkpoint is not None:
             self._restore(loop, checkpoint)
+        # Not before: a refused resume must leave the run as it was.
+        if self.ranks.is_main:
+            snapshot.save(self.composed.config, self.run_dir.config_dir, header=self._origin())
         self._header(loop, checkpoint)
         tracker.start(self._info(loop))
         status = "failed"
@@ -218,7 +218,7 @@ class _Run:
     def _tracker(self, experiment: Experiment) -> Fanout:
         if not self.ranks.is_main:
             return Fanout([], say=self.say)
-        sinks = [JsonlTracker(), SampleWriter(), *experiment.trackers]
+        sinks: list[Tracker] = [JsonlTracker(), SampleWriter(), *experiment.trackers]
         return Fanout(sinks, say=self.say)
 
     def _info(self, loop: Loop) -> RunInfo:

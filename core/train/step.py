@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.amp.grad_scaler import GradScaler
 from torch.nn.parallel import DistributedDataParallel
 
 from core.contracts import Batch, LossSum, Task
@@ -22,6 +23,8 @@ from core.dist.ranks import Ranks
 from core.errors import ConfigError
 from core.train.trainer import Trainer
 
+SWITCH = "synchronise"
+"""Attribute of modules that can share batch statistics over ranks; see ``MaskedBatchNorm``."""
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -64,7 +67,7 @@ class Stepper:
         self.trainer = trainer
         self.ranks = ranks
         self.module: nn.Module = _distribute(task, trainer, ranks)
-        self.scaler = torch.amp.GradScaler(ranks.device.type, enabled=trainer.precision == "fp16")
+        self.scaler = GradScaler(ranks.device.type, enabled=trainer.precision == "fp16")
         self._buffers = [b for b in task.buffers() if b.is_floating_point()]
 
     def __call__(self, batches: Sequence[Batch], *, stop: bool) -> StepReport:
@@ -214,11 +217,11 @@ def _synchronise_batchnorm(task: Task) -> None:
     Raises:
         ConfigError: if no module has batch statistics to share.
     """
-    found = [module for module in task.modules() if hasattr(module, "synchronise")]
+    found = [module for module in task.modules() if hasattr(module, SWITCH)]
     if not found:
         raise ConfigError(
             "trainer.sync_batchnorm is on, but no module of the task has batch-norm statistics; "
             "choose a batch norm or switch it off"
         )
     for module in found:
-        module.synchronise = True
+        setattr(module, SWITCH, True)

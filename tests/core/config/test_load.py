@@ -105,7 +105,7 @@ def test_a_name_that_another_module_has_is_refused(tmp_path: Path) -> None:
     [
         ("tests/core/config/toy/stge.py", r"stge\.py: no such file; did you mean 'stage\.py'\?"),
         ("no/such/folder/x.py", r"no/such/folder/x\.py: no such file, and no folder .*folder"),
-        ("core/contracts", r"core/contracts: no such file; "),
+        ("core/registryy", r"core/registryy: no such file; "),
         ("stage1_ct", r"stage1_ct: no such .* did you mean experiments/stage1_ctc\.py\?"),
         ("core.nothing", r"core\.nothing: no such experiment file or module; "),
     ],

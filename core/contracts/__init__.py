@@ -1,0 +1,53 @@
+"""What crosses folders: the protocols that components fulfil and the records they exchange."""
+
+from core.contracts.components import (
+    Augmentation,
+    Decoder,
+    Encoder,
+    Features,
+    Head,
+    OptimizerFactory,
+    Scheduler,
+    Tokenizer,
+)
+from core.contracts.records import (
+    Artifact,
+    Batch,
+    Hypothesis,
+    LossSum,
+    MetricSum,
+    Skipped,
+    SpeechBatch,
+    TokenTime,
+    Transcript,
+)
+from core.contracts.run import BatchStream, DataModule, RunContext, RunInfo, Tracker
+from core.contracts.task import ErrorReport, Task, TranscribingTask
+
+__all__ = [
+    "Artifact",
+    "Augmentation",
+    "Batch",
+    "BatchStream",
+    "DataModule",
+    "Decoder",
+    "Encoder",
+    "ErrorReport",
+    "Features",
+    "Head",
+    "Hypothesis",
+    "LossSum",
+    "MetricSum",
+    "OptimizerFactory",
+    "RunContext",
+    "RunInfo",
+    "Scheduler",
+    "Skipped",
+    "SpeechBatch",
+    "Task",
+    "TokenTime",
+    "Tokenizer",
+    "Tracker",
+    "TranscribingTask",
+    "Transcript",
+]

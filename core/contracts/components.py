@@ -1,0 +1,121 @@
+"""The protocols of exchangeable parts: encoders, heads, tokenizers, schedules.
+
+Shapes use B for utterances in a batch, S for samples, T for frames, F for feature bins, D for model
+width, U for target tokens and V for vocabulary entries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from core.contracts.records import Hypothesis
+
+
+class Features(Protocol):
+    """Waveforms to frames, on the device the model runs on (kind ``features``)."""
+
+    sample_rate: int
+    num_bins: int
+    seconds_per_frame: float
+
+    def __call__(self, audio: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Map (B, S) samples and (B,) lengths to (B, T, F) features and (B,) frame counts."""
+
+    def output_lengths(self, lengths: Tensor) -> Tensor:
+        """Map (B,) sample counts to (B,) frame counts."""
+
+
+class Augmentation(Protocol):
+    """Distorts features during training; the identity in evaluation (kind ``augmentation``)."""
+
+    def __call__(self, features: Tensor, lengths: Tensor) -> Tensor:
+        """Map (B, T, F) to (B, T, F)."""
+
+
+class Encoder(Protocol):
+    """Frames to hidden states (kind ``encoder``)."""
+
+    output_dim: int
+    subsampling: int
+    """Input frames for each output frame."""
+
+    def setup(self, *, input_dim: int) -> None:
+        """Create what depends on the number of feature bins; called once, before weights load."""
+
+    def __call__(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Map (B, T, F) and (B,) to (B, T', D) and (B,); frames past a length are zero."""
+
+    def output_lengths(self, lengths: Tensor) -> Tensor:
+        """Map (B,) input frame counts to (B,) output frame counts."""
+
+
+class Head(Protocol):
+    """Hidden states to scores over a vocabulary (kind ``head``)."""
+
+    weight: Tensor
+    bias: Tensor | None
+
+    def setup(self, *, input_dim: int, vocab_size: int) -> None:
+        """Create the projection; called once, before weights are loaded."""
+
+    def __call__(self, hidden: Tensor) -> Tensor:
+        """Map (B, T, D) hidden states to (B, T, V) logits."""
+
+
+class Tokenizer(Protocol):
+    """Text to token ids and back (kind ``tokenizer``). Id 0 is the CTC blank and never text."""
+
+    @property
+    def fitted(self) -> bool:
+        """Whether the vocabulary is known."""
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of ids, blank included. Raises if the tokenizer is not fitted."""
+
+    def fit(self, texts: Iterable[str]) -> None:
+        """Learn the vocabulary from transcripts."""
+
+    def encode(self, text: str) -> list[int]:
+        """Map text to ids. Raises DataError naming what cannot be encoded."""
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Map ids to text."""
+
+    def token(self, index: int) -> str:
+        """Return the printable form of one id."""
+
+    def save(self, directory: Path) -> None:
+        """Write the vocabulary as data files."""
+
+    def load(self, directory: Path) -> None:
+        """Read what :meth:`save` wrote. Executes nothing."""
+
+
+class Decoder(Protocol):
+    """CTC logits to hypotheses (kind ``decoder``)."""
+
+    def __call__(self, logits: Tensor, lengths: Tensor) -> list[Hypothesis]:
+        """Map (B, T, V) logits and (B,) frame counts to one best hypothesis an utterance."""
+
+
+class Scheduler(Protocol):
+    """Learning-rate factor as a pure function of the step (kind ``scheduler``)."""
+
+    def factor(self, step: int, total_steps: int | None) -> float:
+        """Return the multiplier of every group's base rate for 1-based optimiser step ``step``.
+
+        Raises ConfigError if the shape needs ``total_steps`` and it is not known.
+        """
+
+
+class OptimizerFactory(Protocol):
+    """Builds the optimiser once the modules have their final parameters (kind ``optimizer``)."""
+
+    def __call__(self, module: nn.Module) -> torch.optim.Optimizer:
+        """Return an optimiser over the trainable parameters of ``module``."""

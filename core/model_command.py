@@ -1,0 +1,47 @@
+"""What the commands that use a trained model share: arguments, loading, exit statuses."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from core.errors import SoriError
+
+if TYPE_CHECKING:
+    from core.inference import Model
+
+
+def model_parser(module: str, description: str | None) -> argparse.ArgumentParser:
+    """Return a command line that names a run and how to load it."""
+    made = argparse.ArgumentParser(prog=f"python -m {module}", description=description)
+    made.add_argument("run", type=Path, help="run directory or single checkpoint")
+    made.add_argument("--weights", choices=("best", "latest"), default="best")
+    made.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    made.add_argument(
+        "--set", action="append", default=[], metavar="PATH=VALUE", help="override the saved config"
+    )
+    return made
+
+
+def load_from(options: argparse.Namespace) -> Model:
+    """Load the model that :func:`model_parser` arguments name. Raises SoriError."""
+    # Imported late: --help must not wait for torch.
+    from core.inference import load_model
+
+    return load_model(
+        options.run, device=options.device, weights=options.weights, overrides=options.set
+    )
+
+
+def exit_status(command: Callable[[argparse.Namespace], int], options: argparse.Namespace) -> int:
+    """Run a command; print a refusal as one message and return its status."""
+    try:
+        return command(options)
+    except SoriError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
