@@ -48,7 +48,9 @@ def speak(
     return np.concatenate(pieces), rate
 
 
-def write_split(out: Path, name: str, takes: Takes, *, strings: int, seed: int) -> Path:
+def write_split(
+    out: Path, name: str, takes: Takes, *, strings: int, digits: int, seed: int
+) -> Path:
     """Write ``strings`` utterances of two to six digits and their manifest."""
     rng = random.Random(f"{name}-{seed}")
     folder = out / name
@@ -57,14 +59,14 @@ def write_split(out: Path, name: str, takes: Takes, *, strings: int, seed: int) 
     with manifest.open("w", encoding="utf-8") as rows:
         for number in range(strings):
             speaker = rng.choice(sorted(takes))
-            digits = [rng.randrange(10) for _ in range(rng.randint(2, 6))]
-            samples, rate = speak(takes[speaker], digits, rng)
+            spoken = [rng.randrange(digits) for _ in range(rng.randint(2, 6))]
+            samples, rate = speak(takes[speaker], spoken, rng)
             path = folder / f"{number:05d}-{speaker}.wav"
             soundfile.write(path, samples, rate)
             row = {
                 "audio_filepath": str(path.relative_to(out)),
                 "duration": len(samples) / rate,
-                "text": " ".join(WORDS[digit] for digit in digits),
+                "text": " ".join(WORDS[digit] for digit in spoken),
                 "speaker": speaker,
             }
             rows.write(json.dumps(row) + "\n")
@@ -79,12 +81,14 @@ def main() -> None:
     parser.add_argument("--strings", type=int, default=2400)
     parser.add_argument("--validation-strings", type=int, default=150)
     parser.add_argument("--validation-takes", type=int, default=10)
+    parser.add_argument("--digits", type=int, default=10, help="use the digits below this one")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     training, validation = find_takes(options.source, validation_takes=options.validation_takes)
-    train = write_split(options.out, "train", training, strings=options.strings, seed=options.seed)
+    common = {"digits": options.digits, "seed": options.seed}
+    train = write_split(options.out, "train", training, strings=options.strings, **common)
     held_out = write_split(
-        options.out, "validation", validation, strings=options.validation_strings, seed=options.seed
+        options.out, "validation", validation, strings=options.validation_strings, **common
     )
     print(
         "python -m core.run experiments/stage1_ctc.py name=digits "
