@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -58,6 +59,16 @@ class Requests(Dataset[Batch], Generic[Request]):
         return self._load(request)
 
 
+def _leave_signals_to_the_parent(_: int) -> None:
+    """Ignore what a launcher sends to the whole process group: the parent ends its workers.
+
+    A worker that died of the same SIGTERM would take the checkpoint with it that the parent is
+    about to save.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
+
+
 def make_loader(
     dataset: Dataset[Any] | IterableDataset[Any],
     options: LoaderOptions,
@@ -77,6 +88,7 @@ def make_loader(
         persistent_workers=persistent and parallel,
         pin_memory=options.pin_memory,
         collate_fn=_whole,
+        worker_init_fn=_leave_signals_to_the_parent if parallel else None,
         # The loader draws a seed for its workers; without a generator it would draw from torch's.
         generator=torch.Generator().manual_seed(0),
     )

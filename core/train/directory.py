@@ -60,6 +60,8 @@ def _choose(
     say: Callable[[str], None],
 ) -> Path:
     if resume not in ("auto", "never"):
+        if directory is not None:
+            raise ConfigError(f"--run-dir {directory} and --resume {resume} name two directories")
         path = Path(resume)
         if not (path / snapshot.JSON_NAME).is_file():
             raise RunDirError(
@@ -71,7 +73,11 @@ def _choose(
         return path
     if directory is None:
         path = root / f"{config.name}-{fingerprint(config)}"
-        return _unused(path) if resume == "never" else path
+        if resume == "never":
+            return _unused(path)
+        # It may have been resumed with other settings since it was named.
+        _refuse_other_run(path, config, resume=resume)
+        return path
     _refuse_other_run(directory, config, resume=resume)
     return directory
 
@@ -90,11 +96,11 @@ def _refuse_other_run(directory: Path, config: fdl.Config[object], *, resume: st
     if not (directory / snapshot.JSON_NAME).is_file():
         return
     if resume == "never":
-        raise ConfigError(f"--run-dir {directory} holds a run already, and --resume is 'never'")
+        raise ConfigError(f"{directory} holds a run already, and --resume is 'never'")
     lines = diff_lines(snapshot.load(directory), config)
     if lines:
         shown = "\n".join(f"  {line}" for line in lines[:20])
         raise ConfigError(
-            f"--run-dir {directory} holds a run of another configuration; --resume {directory} "
-            f"goes on with it all the same. What differs:\n{shown}"
+            f"{directory} holds a run of another configuration; --resume {directory} goes on with "
+            f"it all the same, --resume never starts anew. What differs:\n{shown}"
         )

@@ -6,6 +6,7 @@ Everything that is not needed to follow an optimiser step from batch to weights 
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from core.errors import ConfigError, TrainingError
 from core.experiment import Experiment
 from core.rundir import RunDir
 from core.train import memory, nonfinite
+from core.train.callback import Callback
 from core.train.ema import ExponentialMovingAverage
 from core.train.rng import load_rng_state, rng_state
 from core.train.signals import StopRequest
@@ -77,6 +79,10 @@ class Loop:
         """The newest validation metrics, and test metrics at the end."""
         self.batches: tuple[Batch, ...] = ()
         """Micro-batches of the step that was just taken, on this rank."""
+        self.validated_at = 0
+        """Step whose weights the validation metrics in ``metrics`` are of."""
+        self.aside = 0.0
+        """Seconds spent on validation and checkpoints so far: not training speed."""
         self.data_wait = 0.0
         """Seconds the last step waited for its batches."""
         self.stream: BatchStream = experiment.data.train_stream()
@@ -191,7 +197,7 @@ class Loop:
         with self.stepper.autocast():
             place = nonfinite.locate(self.task, [batch for batch in batches if len(batch)])
         row = self.progress.nonfinite_in_a_row
-        found = next((p for p in self.ranks.gather(place) if p), place)
+        _, found = min(self.ranks.gather(place))
         text = (
             f"step {self.progress.step}: non-finite (objective {report.objective}, gradient norm "
             f"{report.grad_norm}); step skipped, {row} in a row. First seen in: {found}"
@@ -235,6 +241,7 @@ class Loop:
 
     def validate(self) -> dict[str, float]:
         """Evaluate every validation split with the averaged weights, if any are kept."""
+        began = time.monotonic()
         metrics: dict[str, float] = {}
         with ExitStack() as stack:
             stack.enter_context(self.ema.applied() if self.ema else nullcontext())
@@ -244,6 +251,8 @@ class Loop:
             self.record(metrics)
             for callback in self.callbacks:
                 callback.on_validation_end(self, metrics)
+        self.validated_at = self.progress.step
+        self.aside += time.monotonic() - began
         return metrics
 
     def evaluate(self, split: str) -> dict[str, float]:
@@ -271,12 +280,11 @@ class Loop:
             "stream": self.stream.state_dict(),
             "window": self.window.state_dict(),
             "metrics": dict(self.metrics),
+            "validated_at": self.validated_at,
             "scaler": self.stepper.scaler.state_dict(),
             "ema_updates": self.ema.updates if self.ema else 0,
             "rng": self.ranks.gather(rng_state()),
-            "callbacks": {
-                type(callback).__name__: callback.state_dict() for callback in self.callbacks
-            },
+            "callbacks": {name: each.state_dict() for name, each in self._named_callbacks()},
         }
 
     def load_state_dict(self, state: Mapping[str, Any], *, allow_data_change: bool = False) -> None:
@@ -289,7 +297,9 @@ class Loop:
         self.stream.load_state_dict(state["stream"], allow_data_change=allow_data_change)
         self.window.load_state_dict(state["window"])
         self.metrics = dict(state["metrics"])
-        self.stepper.scaler.load_state_dict(state["scaler"])
+        self.validated_at = int(state["validated_at"])
+        if state["scaler"]:  # Empty unless the checkpoint was trained in fp16.
+            self.stepper.scaler.load_state_dict(state["scaler"])
         if len(state["rng"]) == self.ranks.world_size:
             load_rng_state(state["rng"][self.ranks.rank])
         else:
@@ -297,10 +307,18 @@ class Loop:
                 f"the checkpoint was made by {len(state['rng'])} ranks and this run has "
                 f"{self.ranks.world_size}: random states start anew, so the resume is not bit-exact"
             )
-        for callback in self.callbacks:
-            callback.load_state_dict(state["callbacks"].get(type(callback).__name__, {}))
+        for name, callback in self._named_callbacks():
+            callback.load_state_dict(state["callbacks"].get(name, {}))
 
     # ------------------------------------------------------------------------------- details
+
+    def _named_callbacks(self) -> Iterator[tuple[str, Callback]]:
+        """Name callbacks by class and, should a class occur twice, by its place among them."""
+        seen: Counter[str] = Counter()
+        for callback in self.callbacks:
+            name = type(callback).__name__
+            seen[name] += 1
+            yield (name if seen[name] == 1 else f"{name}-{seen[name]}"), callback
 
     def _each(self, hook: str) -> None:
         for callback in self.callbacks:
@@ -308,8 +326,6 @@ class Loop:
 
     def _total_steps(self) -> int | None:
         """Return the length of the schedule; by epochs it is that of the first, many times."""
-        if (self.trainer.max_steps is None) == (self.trainer.max_epochs is None):
-            raise ConfigError("trainer: set exactly one of max_steps and max_epochs")
         if self.trainer.max_steps is not None:
             return self.trainer.max_steps
         if self.stream.steps_per_epoch is None:

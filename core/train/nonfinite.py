@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,10 +14,14 @@ from core.train.rng import load_rng_state, rng_state
 from core.train.step import SWITCH
 
 
-def locate(task: nn.Module, batches: Iterable[Batch]) -> str:
+def locate(task: nn.Module, batches: Sequence[Batch]) -> tuple[int, str]:
     """Run the batches once more without gradient and name what first stopped being finite.
 
     Random state and buffers are left as they were found, so looking changes nothing.
+
+    Returns:
+        How indirect the evidence is (0 a module or loss, 1 parameters, 2 gradients alone), so that
+        the clearest of several ranks' findings can be told by ``min``; and the finding.
     """
     saved = rng_state()
     buffers = [buffer.clone() for buffer in task.buffers()]
@@ -29,7 +33,7 @@ def locate(task: nn.Module, batches: Iterable[Batch]) -> str:
         for batch in batches:
             found = _first_nonfinite(task, batch)
             if found:
-                return found
+                return 0, found
     finally:
         load_rng_state(saved)
         for module in shared:
@@ -38,12 +42,12 @@ def locate(task: nn.Module, batches: Iterable[Batch]) -> str:
             buffer.copy_(before)
     broken = [name for name, p in task.named_parameters() if not _finite(p)]
     if broken:
-        return f"parameters are already non-finite: {', '.join(broken[:5])}"
+        return 1, f"parameters are already non-finite: {', '.join(broken[:5])}"
     gradients = [
         name for name, p in task.named_parameters() if p.grad is not None and not _finite(p.grad)
     ]
     ids = ", ".join(utterance for batch in batches for utterance in batch.ids[:8])
-    return (
+    return 2, (
         f"the forward pass is finite; the gradient is not, in {len(gradients)} parameters "
         f"({', '.join(gradients[:5])}); utterances: {ids}"
     )

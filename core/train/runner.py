@@ -22,7 +22,7 @@ from core.config.lint import lint
 from core.contracts import RunContext, RunInfo, Tracker
 from core.dist.ranks import Ranks, ranks
 from core.environment import describe_environment
-from core.errors import ConfigErrors, SoriError
+from core.errors import CheckpointError, ConfigError, ConfigErrors, SoriError
 from core.experiment import Experiment
 from core.rundir import RunDir
 from core.track.fanout import Fanout
@@ -150,8 +150,11 @@ class _Run:
         experiment.data.setup(context)
         experiment.task.setup(context)
         experiment.task.to(self.ranks.device)
-        if checkpoint is None and self.options.init_from is not None:
-            self._init_from(experiment, self.options.init_from)
+        if self.options.init_from is not None:
+            if checkpoint is not None:
+                self._check_origin(checkpoint)
+            else:
+                self._init_from(experiment, self.options.init_from)
         # From here on ranks draw different numbers: dropout, masks.
         seed_everything(seed, self.ranks.rank)
         tracker = self._tracker(experiment)
@@ -173,7 +176,7 @@ class _Run:
         tracker.start(self._info(loop))
         status = "failed"
         try:
-            if loop.done and (self.run_dir.path / RESULTS).exists():
+            if loop.done and self.ranks.broadcast((self.run_dir.path / RESULTS).exists()):
                 status = "finished"
                 return self._already_finished(loop)
             status = loop.train()
@@ -191,6 +194,15 @@ class _Run:
         chosen: Path | None = self.ranks.broadcast(found)
         return chosen
 
+    def _check_origin(self, checkpoint: Path) -> None:
+        """Refuse to go on with a run that did not start from the weights that are now named."""
+        started_from = snapshot.read_header(checkpoint).get("init_from")
+        if started_from != str(self.options.init_from):
+            raise ConfigError(
+                f"--init-from {self.options.init_from}: {self.run_dir.path} exists and was started "
+                f"from {started_from or 'fresh weights'}; add --resume never or another --run-dir"
+            )
+
     def _init_from(self, experiment: Experiment, target: Path) -> None:
         source = resolve_checkpoint(target, prefer="best")
         report = load_partial(
@@ -202,18 +214,31 @@ class _Run:
 
     def _restore(self, loop: Loop, checkpoint: Path) -> None:
         load_strict(loop.task, checkpoint_format.read_model(checkpoint), source=str(checkpoint))
-        fresh = [dict(group) for group in loop.optimizer.param_groups]
-        loop.optimizer.load_state_dict(
-            checkpoint_format.read_optimizer(checkpoint, self.ranks.device)
-        )
-        # Rates and decays come from the configuration, which may have been changed on purpose.
-        for group, wanted in zip(loop.optimizer.param_groups, fresh, strict=True):
-            group.update({key: value for key, value in wanted.items() if key != "params"})
+        self._restore_optimizer(loop, checkpoint)
         state = checkpoint_format.read_state(checkpoint)
         loop.load_state_dict(state, allow_data_change=self.options.allow_data_change)
         if loop.ema is not None:
-            shadow = checkpoint_format.read_ema(checkpoint)
-            loop.ema.load(shadow, updates=state["ema_updates"])
+            if (checkpoint / checkpoint_format.EMA).exists():
+                averages = checkpoint_format.read_ema(checkpoint)
+                loop.ema.load(averages, updates=state["ema_updates"])
+            else:
+                loop.ema.load(loop.task.state_dict(), updates=0)
+                self.say(f"{checkpoint.name} holds no averaged weights; the average starts here")
+
+    def _restore_optimizer(self, loop: Loop, checkpoint: Path) -> None:
+        """Take back moments and counts, but no rates or decays: those are the configuration's."""
+        fresh = [dict(group) for group in loop.optimizer.param_groups]
+        try:
+            loop.optimizer.load_state_dict(
+                checkpoint_format.read_optimizer(checkpoint, self.ranks.device)
+            )
+        except (ValueError, KeyError) as error:
+            raise CheckpointError(
+                f"the optimizer does not fit that of {checkpoint}: {error}; --init-from takes its "
+                "weights alone"
+            ) from error
+        for group, wanted in zip(loop.optimizer.param_groups, fresh, strict=True):
+            group.update({key: value for key, value in wanted.items() if key != "params"})
 
     def _tracker(self, experiment: Experiment) -> Fanout:
         if not self.ranks.is_main:
@@ -236,6 +261,7 @@ class _Run:
             "knobs": dict(self.composed.knobs),
             "presets": list(self.composed.presets),
             "changes": list(self.composed.changes),
+            "init_from": str(self.options.init_from) if self.options.init_from else None,
         }
 
     def _header(self, loop: Loop, checkpoint: Path | None) -> None:
@@ -264,10 +290,13 @@ class _Run:
     def _test(self, loop: Loop) -> dict[str, float]:
         """Evaluate the test splits with the best weights, once."""
         splits = loop.experiment.data.test_splits
-        metrics = {k: v for k, v in loop.metrics.items() if k.split("/")[0] in self._shown(loop)}
+        best: Path | None = self.ranks.broadcast(self._best())
+        # The validation figures of the weights that are tested, not of the last ones.
+        known = checkpoint_format.read_meta(best)["metrics"] if best else loop.metrics
+        shown = loop.experiment.data.eval_splits
+        metrics = {k: v for k, v in known.items() if v is not None and k.split("/")[0] in shown}
         if not splits:
             return metrics
-        best = CheckpointStore(self.run_dir.checkpoints).best()
         with ExitStack() as stack:
             if best is not None:
                 weights = checkpoint_format.read_inference_model(best)
@@ -280,8 +309,8 @@ class _Run:
         loop.record({k: v for k, v in metrics.items() if k.split("/")[0] in splits})
         return metrics
 
-    def _shown(self, loop: Loop) -> tuple[str, ...]:
-        return loop.experiment.data.eval_splits
+    def _best(self) -> Path | None:
+        return CheckpointStore(self.run_dir.checkpoints).best() if self.ranks.is_main else None
 
     def _already_finished(self, loop: Loop) -> Outcome:
         results = read_results(self.run_dir.path / RESULTS)

@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
 from torch.nn.parallel import DistributedDataParallel
@@ -91,19 +92,18 @@ class Stepper:
             if len(batch):
                 self._collect(sums, losses)
         self.scaler.unscale_(self.optimizer)
-        norm = nn.utils.clip_grad_norm_(
-            self.task.parameters(), self.trainer.clip_norm or float("inf")
-        )
+        norm = self._clip()
         report = self._report(sums, counts, float(norm), stop=stop)
         if report.finite:
             # Without a target there is no gradient, and momentum alone must not move weights.
-            if any(count > 0 for _, count in report.sums.values()):
+            if any(report.sums[name][1] > 0 for name in self.task.loss_names):
                 self.scaler.step(self.optimizer)
         else:
             # A poisoned running statistic would outlive the step that is being skipped.
             for buffer, value in zip(self._buffers, before, strict=True):
                 buffer.copy_(value)
         self.scaler.update()
+        self._share_buffers()
         return report
 
     def autocast(self) -> AbstractContextManager[object]:
@@ -186,9 +186,24 @@ class Stepper:
             objective=objective,
             grad_norm=norm,
             finite=loss_finite and grad_finite,
-            overflow=loss_finite and not grad_finite and self.scaler.is_enabled(),
+            # At scale 1 nothing was scaled up: such a gradient is broken, not overflown.
+            overflow=loss_finite and not grad_finite and self.scaler.get_scale() > 1.0,
             stop=stop,
         )
+
+    def _clip(self) -> Tensor:
+        """Return the norm of all gradients, and scale them down if it is finite and too large."""
+        parameters = [p for p in self.task.parameters() if p.grad is not None]
+        norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        if self.trainer.clip_norm is not None and bool(torch.isfinite(norm)):
+            nn.utils.clip_grads_with_norm_(parameters, self.trainer.clip_norm, norm)
+        return norm
+
+    def _share_buffers(self) -> None:
+        """Give all ranks the main rank's running statistics: they validate what is saved."""
+        if self.ranks.world_size > 1 and not self.trainer.sync_batchnorm:
+            for buffer in self._buffers:
+                dist.broadcast(buffer, src=0)
 
     def _no_sync(self, last: bool) -> AbstractContextManager[object]:
         if last or not isinstance(self.module, DistributedDataParallel):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from core.errors import ConfigErrors
+
 
 @dataclass(frozen=True, kw_only=True)
 class Trainer:
@@ -46,3 +48,24 @@ class Trainer:
     skip_nonfinite: int = 3
     deterministic: bool = False
     collective_timeout: float = 1800.0
+
+    def __post_init__(self) -> None:
+        problems = [
+            f"trainer.{name}: expected at least 1, got {getattr(self, name)}"
+            for name in ("accumulation", "log_every", "validate_every")
+            if getattr(self, name) < 1
+        ]
+        if self.clip_norm is not None and self.clip_norm <= 0:
+            problems.append(
+                f"trainer.clip_norm: expected more than 0, got {self.clip_norm}; null leaves "
+                "gradients as they are"
+            )
+        if self.ema_decay is not None and not 0 < self.ema_decay < 1:
+            problems.append(
+                f"trainer.ema_decay: expected a number between 0 and 1, got {self.ema_decay}; "
+                "null keeps no average"
+            )
+        if (self.max_steps is None) == (self.max_epochs is None):
+            problems.append("trainer: set exactly one of max_steps and max_epochs")
+        if problems:
+            raise ConfigErrors(problems)

@@ -59,7 +59,12 @@ def sori(
 
 
 def kill_at_step(
-    step: int, *arguments: str | Path, cwd: Path, run: Path, number: signal.Signals
+    step: int,
+    *arguments: str | Path,
+    cwd: Path,
+    run: Path,
+    number: signal.Signals,
+    whole_group: bool = False,
 ) -> int:
     """Start ``core.run``, send a signal once ``step`` was logged, return the exit status."""
     process = subprocess.Popen(
@@ -69,11 +74,15 @@ def kill_at_step(
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,
     )
     deadline = time.monotonic() + 240
     while process.poll() is None and time.monotonic() < deadline:
         if last_step(run) >= step:
-            process.send_signal(number)
+            if whole_group:
+                os.killpg(process.pid, number)
+            else:
+                process.send_signal(number)
             break
         time.sleep(0.002)
     _, errors = process.communicate(timeout=120)

@@ -228,3 +228,32 @@ def test_status_of_a_failed_run_says_why(corpus: Path) -> None:
     status = RunDir.open(Path("failed")).status()
     assert status["status"] == "failed"
     assert "nowhere.json" in status["reason"]
+
+
+def test_settings_that_only_the_loop_can_judge(
+    corpus: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = (f"train=nemo:{corpus}", f"validation=nemo:{corpus}")
+    status = train(*data, "trainer.accumulation=0")
+    refused(capsys, status, ConfigError, "trainer.accumulation", "at least 1")
+    status = train(*data, "callbacks.3.monitor=val/weer", steps=4)
+    refused(capsys, status, ConfigError, "'val/weer'", "val/wer")
+
+
+def test_init_from_other_weights_than_the_run_began_with_is_refused(
+    finished: Path, corpus: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = (f"train=nemo:{corpus}", f"validation=nemo:{corpus}", "--run-dir", finished)
+    status = train(*data, "--init-from", finished)
+    refused(capsys, status, ConfigError, "fresh weights", "--resume never")
+
+
+def test_a_run_resumed_with_other_settings_refuses_its_former_command(
+    corpus: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = (f"train=nemo:{corpus}", f"validation=nemo:{corpus}")
+    assert train(*data) == 0
+    (made,) = Path("runs").iterdir()
+    assert train(*data, "optimizer.lr=0.5", "--resume", made, steps=3) == 0
+    assert "optimizer.lr: 0.002 -> 0.5" in capsys.readouterr().out
+    refused(capsys, train(*data), ConfigError, "another configuration", "optimizer.lr")

@@ -89,3 +89,17 @@ def test_a_finished_run_says_so_and_trains_no_further(workers: int, whole: Path)
     done = sori("core.run", *arguments(workers), "--run-dir", whole, cwd=whole.parent)
     assert "this run is finished" in done.stdout
     assert repeatable_metrics(whole) == before
+
+
+def test_a_signal_to_the_whole_process_group_still_saves(
+    workers: int, whole: Path, tmp_path: Path
+) -> None:
+    """Launchers signal groups: loader workers get it too and must not take the save with them."""
+    run = tmp_path / "run"
+    command = (*arguments(workers), "--run-dir", run)
+    status = kill_at_step(
+        2, *command, cwd=tmp_path, run=run, number=signal.SIGTERM, whole_group=True
+    )
+    assert status == 128 + signal.SIGTERM
+    sori("core.run", *command, cwd=tmp_path)
+    same_end(whole, run)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
 from core.checkpoint.store import CheckpointStore
+from core.errors import ConfigError, suggest
 from core.registry import register
 from core.train.callback import Callback
 
@@ -44,8 +46,20 @@ class Checkpoints(Callback):
         self.keep_every = keep_every
         self.monitor = monitor
         self.mode = mode
-        self.saved_at: float | None = None
-        """Monotonic time of the newest checkpoint of this process."""
+
+    def on_start(self, loop: Loop) -> None:
+        """Refuse a retention policy that makes no sense before the first step is taken."""
+        if self.every < 1:
+            raise ConfigError(f"callbacks Checkpoints.every: expected at least 1, got {self.every}")
+        self.store(loop)
+
+    def on_validation_end(self, loop: Loop, metrics: Mapping[str, float]) -> None:
+        """Refuse to watch a metric that validation does not give."""
+        if self.keep_best and self.monitor not in metrics:
+            raise ConfigError(
+                f"callbacks Checkpoints.monitor is '{self.monitor}', which validation does not "
+                f"give; {suggest(self.monitor, metrics, noun='metrics')}"
+            )
 
     def store(self, loop: Loop) -> CheckpointStore:
         """Return the run's checkpoints under this policy."""
@@ -65,12 +79,13 @@ class Checkpoints(Callback):
 
     def save(self, loop: Loop) -> None:
         """Write a checkpoint of the present step; collective over ranks."""
+        began = time.monotonic()
         state = loop.state_dict()
         if loop.ranks.is_main:
             path = self.store(loop).save(
                 step=loop.progress.step,
                 epoch=loop.progress.epoch,
-                metrics=loop.metrics,
+                metrics=self._metrics(loop),
                 model=loop.task.state_dict(),
                 ema=loop.ema.shadow if loop.ema else None,
                 optimizer=loop.optimizer.state_dict(),
@@ -81,4 +96,10 @@ class Checkpoints(Callback):
             )
             loop.say(f"saved {path.name}")
         loop.ranks.barrier()
-        self.saved_at = time.monotonic()
+        loop.aside += time.monotonic() - began
+
+    def _metrics(self, loop: Loop) -> dict[str, float]:
+        """Return the metrics of these very weights; an older validation says nothing of them."""
+        if loop.validated_at == loop.progress.step:
+            return dict(loop.metrics)
+        return {k: v for k, v in loop.metrics.items() if k.startswith("train/")}

@@ -32,7 +32,8 @@ class ProgressBar(Callback):
     """Shows loss, learning rate, speed, padding, waiting for data, and the time left.
 
     On a terminal it is a live bar; elsewhere one line every ``trainer.log_every`` steps. Speeds
-    come from a monotonic clock, over the steps since the last line.
+    come from a monotonic clock, over the steps since the last line; validation and checkpoints do
+    not count.
 
     Args:
         live: None to decide by whether standard output is a terminal.
@@ -44,10 +45,11 @@ class ProgressBar(Callback):
         self.live = live
         self._bar: Progress | None = None
         self._line: TaskID = TaskID(0)
-        self._reset()
+        self._reset(aside=0.0)
 
-    def _reset(self) -> None:
+    def _reset(self, *, aside: float) -> None:
         self._since = time.monotonic()
+        self._aside = aside
         self._steps = 0
         self._seconds = 0.0
         self._padded = 0.0
@@ -55,7 +57,7 @@ class ProgressBar(Callback):
 
     def on_start(self, loop: Loop) -> None:
         """Open the bar."""
-        self._reset()
+        self._reset(aside=loop.aside)
         live = sys.stdout.isatty() if self.live is None else self.live
         if not (live and loop.ranks.is_main):
             return
@@ -89,10 +91,10 @@ class ProgressBar(Callback):
             if self._bar is not None:
                 self._bar.update(self._line, description=text)
             loop.say(f"[step {loop.progress.step}/{loop.total_steps or '…'}] {text}")
-            self._reset()
+            self._reset(aside=loop.aside)
 
     def on_validation_end(self, loop: Loop, metrics: Mapping[str, float]) -> None:
-        """Print the validation metrics; the time they took is not training speed."""
+        """Print the validation metrics."""
         shown = "  ".join(f"{name} {value:.4f}" for name, value in metrics.items())
         loop.say(f"[step {loop.progress.step}] validation: {shown}")
 
@@ -103,7 +105,8 @@ class ProgressBar(Callback):
             self._bar = None
 
     def _speeds(self, loop: Loop) -> dict[str, float]:
-        elapsed = max(time.monotonic() - self._since, 1e-9)
+        aside = loop.aside - self._aside
+        elapsed = max(time.monotonic() - self._since - aside, 1e-9)
         values = {
             "speed/audio_seconds_per_second": self._seconds * loop.ranks.world_size / elapsed,
             "speed/step_seconds": elapsed / self._steps,

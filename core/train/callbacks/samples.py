@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from core.contracts import Artifact, Batch
 from core.registry import register
 from core.train.callback import Callback
 from core.train.rng import rng_set_aside
@@ -45,12 +46,23 @@ class Samples(Callback):
         was_training = loop.task.training
         loop.task.eval()
         try:
-            with torch.no_grad(), rng_set_aside(loop.experiment.seed), loop.stepper.autocast():
-                moved = batch.to(loop.ranks.device)
-                artifacts = loop.task.artifacts(moved, limit=self.limit)
+            artifacts = self._show(loop, batch)
         finally:
             loop.task.train(was_training)
         loop.tracker.artifacts(artifacts, step=loop.progress.step)
+
+    def _show(self, loop: Loop, batch: Batch) -> list[Artifact]:
+        """Return the task's artifacts; none, and a line, if they cannot be made.
+
+        A picture is not worth a run: the other ranks are already waiting in the next step.
+        """
+        try:
+            with torch.no_grad(), rng_set_aside(loop.experiment.seed), loop.stepper.autocast():
+                moved = batch.to(loop.ranks.device)
+                return loop.task.artifacts(moved, limit=self.limit)
+        except Exception as error:
+            loop.say(f"samples could not be made: {type(error).__name__}: {error}")
+            return []
 
     def state_dict(self) -> dict[str, Any]:
         """Return how many validations there were."""

@@ -7,6 +7,7 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from core.registry import register
@@ -42,6 +43,10 @@ class Watchdog(Callback):
         threading.Thread(target=self._watch, name="sori-watchdog", daemon=True).start()
 
     def on_step_end(self, loop: Loop) -> None:
+        """Note a sign of life."""
+        self._last = time.monotonic()
+
+    def on_validation_end(self, loop: Loop, metrics: Mapping[str, float]) -> None:
         """Note a sign of life."""
         self._last = time.monotonic()
 

@@ -13,7 +13,8 @@ def test_names_the_first_module_and_the_utterance() -> None:
     task = ToyTask(dropout=0.5)
     good, bad = toy_batch(3, 1), toy_batch(4, 2)
     bad = replace(bad, x=bad.x.clone().index_fill_(0, torch.tensor([2]), torch.inf))
-    found = locate(task, [good, bad])
+    indirect, found = locate(task, [good, bad])
+    assert indirect == 0
     assert "layers.0 (Linear)" in found
     assert "u2-2" in found
     assert "u2-1" not in found
@@ -22,7 +23,8 @@ def test_names_the_first_module_and_the_utterance() -> None:
 def test_names_parameters_when_the_gradient_alone_is_broken() -> None:
     task, batch = ToyTask(), toy_batch(3, 1)
     task.layers[0].weight.grad = torch.full_like(task.layers[0].weight, torch.nan)
-    found = locate(task, [batch])
+    indirect, found = locate(task, [batch])
+    assert indirect == 2
     assert "gradient is not" in found
     assert "layers.0.weight" in found
 
@@ -31,7 +33,7 @@ def test_names_parameters_that_are_broken_themselves() -> None:
     task = ToyTask()
     with torch.no_grad():
         task.layers[0].bias[0] = torch.nan
-    assert "layers.0 (Linear)" in locate(task, [toy_batch(2, 1)])
+    assert "layers.0 (Linear)" in locate(task, [toy_batch(2, 1)])[1]
 
 
 def test_looking_changes_nothing() -> None:

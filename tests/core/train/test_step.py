@@ -19,7 +19,9 @@ ALONE = Ranks(rank=0, world_size=1, local_rank=0, device=torch.device("cpu"))
 
 def stepper(task: ToyTask, **settings: object) -> Stepper:
     optimizer = torch.optim.SGD(task.parameters(), lr=0.1)
-    return Stepper(task=task, optimizer=optimizer, trainer=Trainer(**settings), ranks=ALONE)
+    return Stepper(
+        task=task, optimizer=optimizer, trainer=Trainer(max_steps=1, **settings), ranks=ALONE
+    )
 
 
 def merged(*batches: ToyBatch) -> ToyBatch:
