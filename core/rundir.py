@@ -38,6 +38,7 @@ class RunDir:
         self.rank = rank
         self._lock: RunLock | None = None
         self._handler: logging.Handler | None = None
+        self._former: dict[str, Any] = {}
 
     @classmethod
     def create(cls, root: Path, name: str, *, rank: int) -> RunDir:
@@ -127,6 +128,12 @@ class RunDir:
         except OSError as error:
             raise RunDirError(f"cannot write {self.path / _STATUS}: {error}") from error
 
+    def restore_status(self) -> bool:
+        """Record again what was recorded before this process entered; False if nothing was."""
+        if self.rank == 0 and self._former:
+            write_text(self.path / _STATUS, json.dumps(self._former, indent=2) + "\n")
+        return bool(self._former)
+
     def status(self) -> dict[str, Any]:
         """Return what :meth:`set_status` recorded.
 
@@ -176,6 +183,7 @@ class RunDir:
         self._handler.setLevel(logging.WARNING)
         self._handler.setFormatter(logging.Formatter(_LOG_FORMAT, datefmt="%Y-%m-%d %H:%M:%S"))
         logging.getLogger().addHandler(self._handler)
+        self._former = self._recorded()
         try:
             self.set_status("running")
         except RunDirError:

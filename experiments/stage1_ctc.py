@@ -136,6 +136,7 @@ def _full() -> fdl.Config[Experiment]:
         max_batch=32,
         max_seconds=20.0,
         workers=8,
+        tokenizer_texts=200_000,
     )
     config.optimizer = fdl.Config(AdamW, lr=1e-3, weight_decay=1e-3)
     config.scheduler = fdl.Config(InverseSqrt, warmup_steps=30_000)

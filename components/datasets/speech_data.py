@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -46,6 +47,8 @@ class SpeechData:
         jitter: share by which lengths may vary when batches are planned; see
             :class:`core.data.plan.PlanOptions`.
         buffer: utterances that each worker of a streaming source holds to sort and shuffle.
+        tokenizer_texts: most training texts that the tokenizer is fitted on, in stored order; None
+            for all. Streams of millions of rows are slow to read to their end.
         cache_dir: where derived files are kept; None for ``sori`` in the user's cache folder.
     """
 
@@ -66,6 +69,7 @@ class SpeechData:
         timeout: float = 300.0,
         jitter: float = 0.02,
         buffer: int = 1000,
+        tokenizer_texts: int | None = None,
         cache_dir: str | None = None,
     ) -> None:
         self.train = train
@@ -82,6 +86,7 @@ class SpeechData:
         self.timeout = timeout
         self.jitter = jitter
         self.buffer = buffer
+        self.tokenizer_texts = tokenizer_texts
         self.cache_dir = cache_dir
         self._context: RunContext | None = None
         self._corpora: dict[str, Corpus] = {}
@@ -106,8 +111,11 @@ class SpeechData:
                 for split in ("train", *self._splits):
                     self._corpus(split)
         if self.tokenizer is not None:
-            texts = self._corpora["train"].source.texts if context.training else None
+            texts = self._texts if context.training else None
             prepare_tokenizer(self.tokenizer, context=context, texts=texts, name=self.train)
+
+    def _texts(self) -> Iterator[str]:
+        return islice(self._corpora["train"].source.texts(), self.tokenizer_texts)
 
     def train_stream(self) -> BatchStream:
         """Return the training batches of this rank."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import count, islice
 from typing import Any, TypeAlias
 
@@ -105,7 +105,9 @@ class ReplayStream:
 
     def __iter__(self) -> Iterator[Batch]:
         self._lane.done = self._done
-        loader = make_loader(self._lane, self._loading)
+        # Replaying what was read may take long, which is no sign of a hung worker.
+        loading = replace(self._loading, timeout=0.0) if self._done else self._loading
+        loader = make_loader(self._lane, loading)
         for batch in guarded(loader, workers=self._loading.workers):
             self._done += 1
             yield batch

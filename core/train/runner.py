@@ -106,11 +106,14 @@ def run(composed: Composed, options: RunOptions, write: Callable[[str], None]) -
         say = stack.enter_context(announcements(run_dir, joined, write))
         for note in notes:
             say(note)
+        steps = _Run(composed, options, joined, run_dir, stop, say)
         try:
-            return _Run(composed, options, joined, run_dir, stop, say).execute()
+            return steps.execute()
         except BaseException as error:
-            name = "" if isinstance(error, SoriError) else f"{type(error).__name__}: "
-            run_dir.set_status("failed", reason=f"{name}{error}")
+            # A refused resume leaves a run as it was, its status too.
+            if steps.entered or not run_dir.restore_status():
+                name = "" if isinstance(error, SoriError) else f"{type(error).__name__}: "
+                run_dir.set_status("failed", reason=f"{name}{error}")
             raise
 
 
@@ -133,6 +136,8 @@ class _Run:
         self.stop = stop
         self.say = say
         self.environment = describe_environment()
+        self.entered = False
+        """Everything was restored and accepted; from here on the run directory changes."""
 
     def execute(self) -> Outcome:
         """Build, restore, train, test."""
@@ -169,6 +174,7 @@ class _Run:
         )
         if checkpoint is not None:
             self._restore(loop, checkpoint)
+        self.entered = True
         # Not before: a refused resume must leave the run as it was.
         if self.ranks.is_main:
             snapshot.save(self.composed.config, self.run_dir.config_dir, header=self._origin())

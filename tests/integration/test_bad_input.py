@@ -164,8 +164,10 @@ def test_checkpoint_of_another_architecture_lists_what_differs(
     other = ("trainer.max_steps=4", "task.encoder.dim=24", "--resume", str(finished))
     sources = (f"train=nemo:{corpus}", f"validation=nemo:{corpus}")
     before = (finished / "config.txt").read_text()
+    former = RunDir.open(finished).status()
     status = main([STAGE1, *TINY, *sources, *other])
     assert (finished / "config.txt").read_text() == before, "a refused resume changes nothing"
+    assert RunDir.open(finished).status() == former
     refused(capsys, status, CheckpointError, "encoder.layers.0", "16", "24")
 
 
