@@ -61,7 +61,7 @@ def compare(
 
 def environment(device: torch.device) -> dict[str, Any]:
     """Return what a measurement depends on beside the code."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor()
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
     return {
         "device": str(device),
         "device_name": name,
@@ -69,6 +69,17 @@ def environment(device: torch.device) -> dict[str, Any]:
         "torch": torch.__version__,
         "python": platform.python_version(),
     }
+
+
+def _processor() -> str:
+    """Return the processor's name, which ``platform.processor`` leaves empty on Linux."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
 
 
 def show(title: str, timings: Mapping[str, Timing], *, baselines: tuple[str, ...]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -33,6 +34,51 @@ def relative_shift(scores: Tensor) -> Tensor:
     batch, frames, offsets = scores.shape
     strides = (frames * offsets, offsets - 1, 1)
     return scores.as_strided((batch, frames, frames), strides, frames - 1)
+
+
+class PositionScores(torch.autograd.Function):
+    """Scores of queries and offsets, shifted to scores by key, with the mask: one head at a time.
+
+    All heads use one buffer of scores by offset, half of whose entries no key has. Autograd would
+    hold one for each head in both directions and clear it in every layer, a twentieth of a
+    training step on CPU.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,  # noqa: ANN401
+        rows: Tensor,
+        projected: Tensor,
+        mask: Tensor,
+    ) -> Tensor:
+        """Map (H, B, T, d), (H, 2T, d) and (B, 1 or T, T) to (H, B, T, T)."""
+        heads, batch, frames, width = rows.shape
+        ctx.save_for_backward(rows, projected)
+        by_offset = rows.new_empty(batch, frames, 2 * frames)
+        by_key = rows.new_empty(heads, batch, frames, frames)
+        for head in range(heads):
+            flat = by_offset.view(-1, 2 * frames)
+            torch.mm(rows[head].reshape(-1, width), projected[head].t(), out=flat)
+            torch.add(relative_shift(by_offset), mask, out=by_key[head])
+        return by_key
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable  # type: ignore[untyped-decorator]
+    def backward(
+        ctx: Any,  # noqa: ANN401
+        grad: Tensor,
+    ) -> tuple[Tensor, Tensor, None]:
+        """Return gradients of the queries and of the projected positions."""
+        rows, projected = ctx.saved_tensors
+        heads, batch, frames, width = rows.shape
+        by_offset = rows.new_zeros(batch, frames, 2 * frames)
+        flat = by_offset.view(-1, 2 * frames)
+        grad_rows, grad_projected = rows.new_empty(rows.shape), torch.empty_like(projected)
+        for head in range(heads):
+            relative_shift(by_offset).copy_(grad[head])  # always to the same entries
+            torch.mm(flat, projected[head], out=grad_rows[head].view(-1, width))
+            torch.mm(flat.t(), rows[head].reshape(-1, width), out=grad_projected[head])
+        return grad_rows, grad_projected, None
 
 
 class RelativeAttention(nn.Module):
@@ -88,10 +134,16 @@ class RelativeAttention(nn.Module):
         _, batch, frames, _ = query.shape
         projected = self.position(positions).view(-1, self.heads, self.head_dim)
         shifted = query + self.position_bias.to(query.dtype)[:, None, None]
-        rows = (shifted / math.sqrt(self.head_dim)).reshape(self.heads, -1, self.head_dim)
-        scores = torch.bmm(rows, projected.permute(1, 2, 0))  # (H, B * T, 2T)
-        by_key = relative_shift(scores.view(-1, frames, 2 * frames))
-        return by_key.view(self.heads, batch, frames, frames) + mask.to(scores.dtype)
+        rows = shifted / math.sqrt(self.head_dim)
+        heads_first = projected.permute(1, 0, 2)  # (H, 2T, d)
+        mask = mask.to(rows.dtype)
+        if rows.device.type == "cpu" and not torch.compiler.is_compiling():
+            scores: Tensor = PositionScores.apply(rows, heads_first.to(rows.dtype), mask)
+            return scores
+        flat = rows.reshape(self.heads, -1, self.head_dim)
+        by_offset = torch.bmm(flat, heads_first.transpose(1, 2))  # (H, B * T, 2T)
+        by_key = relative_shift(by_offset.view(-1, frames, 2 * frames))
+        return by_key.view(self.heads, batch, frames, frames) + mask
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor, *, drop: float) -> Tensor:

@@ -28,6 +28,7 @@ from core.rundir import RunDir
 from core.track.fanout import Fanout
 from core.track.jsonl import JsonlTracker
 from core.track.samples import SampleWriter
+from core.train.allocator import keep_freed_memory
 from core.train.announce import announcements
 from core.train.directory import run_directory
 from core.train.loop import Loop
@@ -136,6 +137,7 @@ class _Run:
         self.stop = stop
         self.say = say
         self.environment = describe_environment()
+        self.memory_kept = joined.device.type == "cpu" and keep_freed_memory()
         self.entered = False
         """Everything was restored and accepted; from here on the run directory changes."""
 
@@ -276,7 +278,8 @@ class _Run:
         if self.ranks.device.type == "cuda":
             device += f" ({torch.cuda.get_device_name(self.ranks.device)})"
         else:
-            device += f" ({torch.get_num_threads()} threads)"
+            kept = ", freed memory kept" if self.memory_kept else ""
+            device += f" ({torch.get_num_threads()} threads{kept})"
         lines = [
             ("run", str(self.run_dir.path)),
             ("config", f"{self.composed.target}, {len(self.composed.changes)} changes"),
