@@ -24,6 +24,7 @@ components, read from source:
   core.inspect                                kinds, counts, names, broken plugins
   core.inspect KIND                           signatures and places of a kind
   core.inspect KIND/NAME                      one component in full
+  core.inspect kernels                        fused ops, and which backends can run here
 
 experiments and runs (TARGET is an experiment file or a run directory):
   core.inspect show TARGET [override ...]     the configuration, one leaf a line
@@ -173,6 +174,18 @@ def _saved_config(run: Path) -> fdl.Config[Experiment] | None:
         return None
 
 
+def _kernels(arguments: Sequence[str]) -> int:
+    parser = _parser("kernels")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    options = parser.parse_args(arguments)
+    from core.catalog import kernels
+
+    rows, broken = kernels.collect()
+    render = kernels.as_json if options.json else kernels.as_text
+    _print(render(rows, broken))
+    return 0
+
+
 VERBS: dict[str, Callable[[Sequence[str]], int]] = {
     "show": _show,
     "lint": _lint,
@@ -180,6 +193,7 @@ VERBS: dict[str, Callable[[Sequence[str]], int]] = {
     "graph": _graph,
     "explain": _explain,
     "sync": _sync,
+    "kernels": _kernels,
 }
 """First words that are commands; no kind of component may have such a name."""
 

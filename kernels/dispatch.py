@@ -101,23 +101,35 @@ def _triton_import_error() -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class BackendStatus:
-    """Whether one backend of one op can run on a device."""
+    """Whether one backend of one op can run on a device, and whether ``auto`` takes it there."""
 
     op: str
+    summary: str
     backend: str
+    device: str
     available: bool
+    automatic: bool
     reason: str
 
 
 def statuses(device: torch.device | None = None) -> list[BackendStatus]:
-    """Return each op's backends and whether they can run, on CUDA if there is any, else on CPU."""
+    """Return all backends of all ops as they are on a device: CUDA if there is any, else CPU."""
     if device is None:
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     rows = []
-    for op in OPS:
+    for op, summary in OPS.items():
+        automatic = choose(op, "auto", device).backend
         for backend in BACKENDS:
             found = obstacle(backend, device)
             rows.append(
-                BackendStatus(op=op, backend=backend, available=not found, reason=found or "ready")
+                BackendStatus(
+                    op=op,
+                    summary=summary,
+                    backend=backend,
+                    device=str(device),
+                    available=not found,
+                    automatic=backend == automatic,
+                    reason=found,
+                )
             )
     return rows
