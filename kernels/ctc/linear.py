@@ -1,0 +1,240 @@
+"""Output projection, softmax and CTC in one pass over chunks of rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from kernels.ctc import passes
+from kernels.ctc.batch import Batch, Chunk
+from kernels.ctc.engine import Engine, RowStatistics
+from kernels.ctc.options import Options
+from kernels.ctc.products import accumulate, multiply
+
+HALF_RANGE = 1024.0
+"""Largest gradient weight in float16, which holds nothing below 6e-8: gradients of a mean would
+vanish in it. Sums are divided by the same factor in float32."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Projection:
+    """Hidden states and the output layer, in the dtype of the products.
+
+    Args:
+        frames: (B * T, D) hidden states, 0 in padding.
+        weight: (V, D).
+        bias: (V,) or None.
+    """
+
+    frames: Tensor
+    weight: Tensor
+    bias: Tensor | None
+
+    @classmethod
+    def of(
+        cls,
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        dtype: torch.dtype,
+        padding: Tensor | None,
+    ) -> Projection:
+        """Cast to ``dtype`` and clear the padding, which may hold anything, NaN as well."""
+        frames = hidden.detach().to(dtype).flatten(0, 1)
+        if padding is not None:
+            frames = frames.masked_fill(padding.unsqueeze(1), 0.0)
+        bias = None if bias is None else bias.detach().to(dtype)
+        return cls(frames=frames, weight=weight.detach().to(dtype), bias=bias)
+
+    def logits(self, rows: Tensor, out: Tensor) -> Tensor:
+        """Project (n, D) rows into (n, V) ``out``."""
+        if self.bias is None:
+            return torch.mm(rows, self.weight.T, out=out)
+        return torch.addmm(self.bias, rows, self.weight.T, out=out)
+
+
+class Gradients(NamedTuple):
+    """Sums of gradients, float32 (float64 for float64 products); None where none is asked for.
+
+    Args:
+        hidden: (B * T, D).
+        weight: (V, D).
+        bias: (V,).
+    """
+
+    hidden: Tensor | None
+    weight: Tensor | None
+    bias: Tensor | None
+
+    @classmethod
+    def zeros(cls, projection: Projection, *, hidden: bool, weight: bool, bias: bool) -> Gradients:
+        """Start the sums that are asked for."""
+        dtype = passes.statistics_dtype(projection.weight.dtype)
+
+        def zeros(part: Tensor | None, wanted: bool) -> Tensor | None:
+            if part is None or not wanted:
+                return None
+            return torch.zeros(part.shape, dtype=dtype, device=part.device)
+
+        return cls(
+            zeros(projection.frames, hidden),
+            zeros(projection.weight, weight),
+            zeros(projection.bias, bias),
+        )
+
+    def add_rows(self, chunk: Chunk, rows: Tensor, grad: Tensor, weight: Tensor) -> None:
+        """Push the (n, V) gradient of a chunk's logits through the projection of its rows."""
+        if self.hidden is not None:
+            product = torch.empty(rows.shape, dtype=self.hidden.dtype, device=rows.device)
+            multiply(grad, weight, product)
+            chunk.put(product, self.hidden)
+        if self.weight is not None:
+            accumulate(grad.T, rows, self.weight)
+        if self.bias is not None:
+            self.bias.add_(grad.sum(dim=0, dtype=self.bias.dtype))
+
+    def add_columns(self, batch: Batch, projection: Projection, values: Tensor) -> None:
+        """Push (N, S) gradients of the utterances' own columns through the projection."""
+        dtype = projection.weight.dtype
+        padded = batch.unpack(values)
+        narrow = padded.to(dtype)
+        if self.hidden is not None:
+            hidden = self.hidden.unflatten(0, batch.shape)
+            accumulate(narrow, projection.weight[batch.columns], hidden)
+        places = (batch.columns.flatten(),)
+        if self.weight is not None:
+            frames = projection.frames.unflatten(0, batch.shape)
+            rows = values.new_empty((*batch.columns.shape, frames.shape[2]))
+            multiply(narrow.transpose(1, 2), frames, rows)
+            # Sorted before it is summed on CUDA, unlike index_add: the result does not vary.
+            self.weight.index_put_(places, rows.flatten(0, 1), accumulate=True)
+        if self.bias is not None:
+            self.bias.index_put_(places, padded.sum(dim=1).flatten(), accumulate=True)
+
+    def divide(self, factor: Tensor) -> None:
+        """Divide the sums by a factor."""
+        for part in self:
+            if part is not None:
+                part.div_(factor)
+
+
+def without_forbidden(batch: Batch, bias: Tensor | None) -> Batch:
+    """Take alignments from utterances that need a class whose bias of -inf forbids it.
+
+    Finite products cannot undo such a bias, so that the weight of an utterance's gradient is
+    known before the lattice is.
+    """
+    if bias is None:
+        return batch
+    forbidden = bias == -torch.inf
+    positions = torch.arange(batch.targets.shape[1], device=bias.device)
+    inside = positions < batch.target_lengths.unsqueeze(1)
+    lost = (forbidden[batch.targets] & inside).any(dim=1)
+    needs_blank = (batch.repeats > 0) | ((batch.target_lengths == 0) & (batch.input_lengths > 0))
+    lost |= forbidden[batch.columns[:, 0]] & needs_blank
+    return replace(batch, feasible=batch.feasible & ~lost)
+
+
+def losses(engine: Engine, batch: Batch, projection: Projection, options: Options) -> Tensor:
+    """Return (B,) losses in nats; 2NVD FLOP."""
+    found = _project(engine, batch, projection, options, None, None)
+    ctc, _ = passes.align(engine, batch, found.emissions, posteriors=False)
+    return passes.utterance_losses(batch, ctc, found.regulariser, options)
+
+
+def losses_and_gradients(
+    engine: Engine,
+    batch: Batch,
+    projection: Projection,
+    options: Options,
+    scale: Tensor,
+    gradients: Gradients,
+) -> Tensor:
+    """Return (B,) losses, and add the gradients of their sum weighted by (B,) ``scale``.
+
+    The softmax outside of an utterance's own columns goes through the projection in the pass that
+    computes it; the few columns of the lattice follow when that is known (see
+    :meth:`kernels.ctc.engine.Engine.lattice`). 6NVD FLOP, as without fusion.
+    """
+    batch = without_forbidden(batch, projection.bias)
+    weights = passes.gradient_weights(batch, scale, options)
+    factor = _half_factor(weights) if projection.weight.dtype == torch.float16 else None
+    if factor is not None:
+        weights = weights * factor
+    found = _project(engine, batch, projection, options, weights, gradients)
+    ctc, posteriors = passes.align(engine, batch, found.emissions, posteriors=True)
+    assert posteriors is not None
+    columns = passes.column_gradients(
+        batch,
+        options.terms,
+        projection.weight.shape[0],
+        found.emissions,
+        posteriors,
+        found.entropy,
+    )
+    # No finite product forbids an alignment, so this holds back nothing unless weights overflow.
+    batch = replace(batch, feasible=batch.feasible & ~ctc.isposinf())
+    weights = passes.gradient_weights(batch, weights, options)
+    gradients.add_columns(batch, projection, passes.weighted(batch, columns, weights))
+    if factor is not None:
+        gradients.divide(factor)
+    return passes.utterance_losses(batch, ctc, found.regulariser, options)
+
+
+def _project(
+    engine: Engine,
+    batch: Batch,
+    projection: Projection,
+    options: Options,
+    weights: Tensor | None,
+    gradients: Gradients | None,
+) -> RowStatistics:
+    """Compute logits chunk by chunk, their statistics and, with (B,) weights, their gradients."""
+    terms, weight = options.terms, projection.weight
+    found = _statistics(batch, weight, options)
+    limit = passes.rows_per_chunk(options, weight.shape[0], weight)
+    row_weights = None if weights is None else batch.live(weights)
+    buffer = weight.new_empty(0)
+    for chunk in batch.chunks(limit):
+        if buffer.shape[0] == 0:
+            buffer = weight.new_empty((chunk.rows, weight.shape[0]))
+        rows = chunk.take(projection.frames)
+        logits = projection.logits(rows, buffer[: chunk.rows])
+        part = engine.rows(
+            logits,
+            batch.columns,
+            chunk.of(batch.utterances),
+            None if row_weights is None else chunk.of(row_weights),
+            terms,
+            out=None if row_weights is None else logits,
+        )
+        for values, out in zip(part, found, strict=True):
+            if out.shape[0]:
+                chunk.store(values, out)
+        if gradients is not None:
+            gradients.add_rows(chunk, rows, logits, weight)
+    return found
+
+
+def _statistics(batch: Batch, weight: Tensor, options: Options) -> RowStatistics:
+    """Return room for the statistics of all rows."""
+    dtype = passes.statistics_dtype(weight.dtype)
+    terms, rows = options.terms, batch.rows
+
+    def room(*shape: int) -> Tensor:
+        return torch.empty(shape, dtype=dtype, device=weight.device)
+
+    return RowStatistics(
+        emissions=room(rows, batch.columns.shape[1]),
+        regulariser=room(rows if terms.regularised else 0),
+        entropy=room(rows if terms.entropy_bonus else 0),
+    )
+
+
+def _half_factor(weights: Tensor) -> Tensor:
+    """Return () what makes the largest weight :data:`HALF_RANGE`."""
+    largest = weights.nan_to_num(nan=0.0).abs().amax()
+    return torch.where(largest > 0, HALF_RANGE / largest, 1.0)
