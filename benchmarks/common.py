@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import ctypes
 import json
+import math
 import platform
 import statistics
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.table import Table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,13 +37,23 @@ def compare(
     *,
     rounds: int,
     device: torch.device,
+    sample_seconds: float = 0.0,
 ) -> dict[str, Timing]:
-    """Run every alternative twice to warm up and measure memory, then once a round, timed."""
+    """Run every alternative twice to warm up and measure memory, then once a round, timed.
+
+    Where a step takes less than ``sample_seconds``, a round runs it as often as fills them, without
+    waiting for the device between, and counts the mean; at most 100 times.
+    """
     peaks = {name: _peak_mib(step, device) for name, step in variants.items()}
+    repeats = dict.fromkeys(variants, 1)
+    if sample_seconds:
+        for name, step in variants.items():
+            often = math.ceil(sample_seconds / _timed(step, device, 1)[0])
+            repeats[name] = min(max(often, 1), 100)
     rows: dict[str, list[tuple[float, float]]] = {name: [] for name in variants}
     for _ in range(rounds):
         for name, step in variants.items():
-            rows[name].append(_timed(step, device))
+            rows[name].append(_timed(step, device, repeats[name]))
     timings = {}
     for name, pairs in rows.items():
         seconds, cpu_seconds = zip(*pairs, strict=True)
@@ -84,11 +93,9 @@ def _processor() -> str:
 
 def show(title: str, timings: Mapping[str, Timing], *, baselines: tuple[str, ...]) -> None:
     """Print a table with the ratios of median wall and processor time to those of baselines."""
-    table = Table(title=title)
-    for column in ("variant", "median s", "lowest", "highest", "cpu s", "peak MiB"):
-        table.add_column(column, justify="left" if column == "variant" else "right")
-    for base in baselines:
-        table.add_column(f"/ {base}\nwall, cpu", justify="right")
+    columns = ["variant", "median s", "lowest", "highest", "cpu s", "peak MiB"]
+    columns += [f"/ {base}\nwall, cpu" for base in baselines]
+    rows = []
     for name, timing in timings.items():
         cpu = statistics.median(timing.cpu_seconds)
         ratios = (
@@ -97,11 +104,40 @@ def show(title: str, timings: Mapping[str, Timing], *, baselines: tuple[str, ...
             for base in baselines
         )
         figures = (timing.median, timing.lowest, timing.highest, cpu)
-        table.add_row(
-            name, *(f"{value:.3f}" for value in figures), f"{timing.peak_mib:.0f}", *ratios
+        rows.append(
+            (name, *(f"{value:.3f}" for value in figures), f"{timing.peak_mib:.0f}", *ratios)
         )
-    Console(width=120).print(table)
+    print_table(title, columns, rows)
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table, the first column flush left, the others flush right.
+
+    In plain text without rich: the kernels, and so their benchmark, need no more than torch.
+    """
+    try:
+        from rich.console import Console
+        from rich.table import Table
+    except ImportError:
+        _print_plain(title, columns, rows)
+    else:
+        table = Table(title=title)
+        for index, column in enumerate(columns):
+            table.add_column(column, justify="right" if index else "left")
+        for row in rows:
+            table.add_row(*row)
+        Console(width=120).print(table)
     sys.stdout.flush()
+
+
+def _print_plain(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    lines = [[column.replace("\n", " ") for column in columns], *rows]
+    widths = [max(len(line[index]) for line in lines) for index in range(len(columns))]
+    print(title)
+    for first, *others in lines:
+        cells = [first.ljust(widths[0])]
+        cells += [cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)]
+        print("  ".join(cells).rstrip())
 
 
 def write(path: Path, record: Mapping[str, Any]) -> None:
@@ -110,13 +146,15 @@ def write(path: Path, record: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(record, indent=2, default=asdict) + "\n")
 
 
-def _timed(step: Callable[[], object], device: torch.device) -> tuple[float, float]:
-    """Return wall and processor seconds of one step."""
+def _timed(step: Callable[[], object], device: torch.device, repeats: int) -> tuple[float, float]:
+    """Return wall and processor seconds of one step, the mean of several."""
     _wait(device)
     wall, cpu = time.perf_counter(), time.process_time()
-    step()
+    for _ in range(repeats):
+        step()
     _wait(device)
-    return time.perf_counter() - wall, time.process_time() - cpu
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    return wall / repeats, cpu / repeats
 
 
 def _wait(device: torch.device) -> None:
