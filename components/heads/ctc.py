@@ -42,6 +42,11 @@ class CTCHead(nn.Module):
         if self.use_bias:
             self.bias = nn.Parameter(torch.empty(vocab_size).uniform_(-bound, bound))
 
+    def inputs(self, hidden: Tensor) -> Tensor:
+        """Apply dropout to (B, T, D) hidden states."""
+        dropped: Tensor = self.dropout(hidden)
+        return dropped
+
     def forward(self, hidden: Tensor) -> Tensor:
         """Map (B, T, D) hidden states to (B, T, V) logits."""
-        return F.linear(self.dropout(hidden), self.weight, self.bias)
+        return F.linear(self.inputs(hidden), self.weight, self.bias)

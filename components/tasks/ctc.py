@@ -83,6 +83,10 @@ class CTCTask(TranscribingTask):
         self.encoder.setup(input_dim=self.features.num_bins)
         self.head.setup(input_dim=self.encoder.output_dim, vocab_size=self.tokenizer.vocab_size)
 
+    def summary(self) -> list[str]:
+        """Return which implementation of the loss runs."""
+        return [f"loss {self.loss.describe(self.head.weight.device)}"]
+
     def outline(self) -> list[str]:
         """Return the encoder's parameter table; the head waits for the tokenizer."""
         with torch.device("meta"):
@@ -98,15 +102,18 @@ class CTCTask(TranscribingTask):
 
     def step(self, batch: SpeechBatch) -> dict[str, LossSum]:
         """Return the CTC loss summed over utterances, with target tokens as its count."""
-        hidden, lengths = self._encode(batch)
-        output = self.loss(hidden, self.head, lengths, batch.targets, batch.target_lengths)
+        views = self.loss.views
+        hidden, lengths = self._encode(batch, views=views)
+        targets = batch.targets.repeat(views, 1)
+        target_lengths = batch.target_lengths.repeat(views)
+        output = self.loss(hidden, self.head, lengths, targets, target_lengths)
         self._infeasible = MetricSum(
             total=(~output.feasible).sum(), count=float(output.feasible.numel())
         )
         return {
             "ctc": LossSum(
-                total=output.losses.sum(),
-                count=(batch.target_lengths * output.feasible).sum(),
+                total=output.total / views,
+                count=(target_lengths * output.feasible).sum() / views,
             )
         }
 
@@ -132,7 +139,7 @@ class CTCTask(TranscribingTask):
             character_errors += count_errors(characters(reference), characters(text))
         return {
             "loss": MetricSum(
-                total=output.losses.sum(),
+                total=output.total,
                 count=(batch.target_lengths * output.feasible).sum(),
             ),
             "wer": MetricSum(total=word_errors.errors, count=word_errors.reference_length),
@@ -242,9 +249,11 @@ class CTCTask(TranscribingTask):
         hidden, frames = self.encoder(features, frames)
         return self.head(hidden), frames
 
-    def _encode(self, batch: SpeechBatch) -> tuple[Tensor, Tensor]:
+    def _encode(self, batch: SpeechBatch, *, views: int = 1) -> tuple[Tensor, Tensor]:
         with torch.no_grad():  # Features have no parameters.
             features, lengths = self.features(batch.audio, batch.audio_lengths)
+            if views > 1:
+                features, lengths = features.repeat(views, 1, 1), lengths.repeat(views)
             if self.training and self.augmentation is not None:
                 features = self.augmentation(features, lengths)
         return self.encoder(features, lengths)

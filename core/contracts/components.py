@@ -55,13 +55,24 @@ class Encoder(Protocol):
 
 
 class Head(Protocol):
-    """Hidden states to scores over a vocabulary (kind ``head``)."""
+    """Hidden states to scores over a vocabulary (kind ``head``).
+
+    Its last layer is linear, so that a loss may fuse it: the logits are
+    ``F.linear(head.inputs(hidden), head.weight, head.bias)``.
+
+    Args:
+        weight: (V, D') of the last layer.
+        bias: (V,) of the last layer, or None.
+    """
 
     weight: Tensor
     bias: Tensor | None
 
     def setup(self, *, input_dim: int, vocab_size: int) -> None:
         """Create the projection; called once, before weights are loaded."""
+
+    def inputs(self, hidden: Tensor) -> Tensor:
+        """Map (B, T, D) hidden states to (B, T, D') inputs of the last layer."""
 
     def __call__(self, hidden: Tensor) -> Tensor:
         """Map (B, T, D) hidden states to (B, T, V) logits."""

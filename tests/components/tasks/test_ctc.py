@@ -17,6 +17,7 @@ from components.losses.ctc import CTCLoss
 from components.tasks.ctc import CTCTask
 from components.tokenizers.character import CharacterTokenizer
 from core.contracts import RunContext, SpeechBatch
+from core.errors import ConfigError
 
 TEXTS = ("one two", "삼 사", "nine")
 
@@ -183,3 +184,37 @@ def test_augmentation_touches_training_only() -> None:
     assert first != second
     made.eval()
     assert float(made.evaluate(given)["loss"].total) == float(made.evaluate(given)["loss"].total)
+
+
+def test_consistency_takes_two_views_in_training_only() -> None:
+    made = task()
+    given = batch(made)
+    plain = made.step(given)["ctc"]
+    made.loss.consistency = 0.5
+    same = made.step(given)["ctc"]  # without augmentation and dropout both views are one
+    torch.testing.assert_close(same.total, plain.total, rtol=1e-5, atol=0)
+    assert float(same.count) == float(plain.count)
+    torch.manual_seed(0)
+    made.augmentation = SpecAugment(frequency_width=60, time_share=0.5)
+    consistent = made.step(given)["ctc"]
+    torch.manual_seed(0)
+    made.loss.consistency = 1e-9
+    alone = made.step(given)["ctc"]
+    assert float(consistent.total.detach() - alone.total.detach()) > 1e-3
+    assert float(consistent.count) == float(plain.count)
+    made.eval()
+    assert made.loss.views == 1
+
+
+def test_header_names_the_loss_backend() -> None:
+    assert task().summary() == ["loss linear_ctc_loss, backend torch (auto, on cpu)"]
+
+
+def test_a_backend_that_cannot_run_is_refused_before_training(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TRITON_INTERPRET", "0")
+    made = task()
+    made.loss.backend = "triton"
+    with pytest.raises(ConfigError, match=r"loss backend: .*'triton' cannot run: needs CUDA"):
+        made.summary()
