@@ -44,7 +44,9 @@ def test_loss_equals_sum_over_all_alignments() -> None:
     expected = sequence_scores(logits[0].log_softmax(-1))
     for tokens, score in expected.items():
         targets = ints(*tokens).reshape(1, -1)
-        _, losses, feasible = CTCLoss()(logits, Identity(logits), ints(4), targets, ints(len(tokens)))
+        _, losses, feasible = CTCLoss()(
+            logits, Identity(logits), ints(4), targets, ints(len(tokens))
+        )
         assert feasible.item()
         torch.testing.assert_close(losses[0], -score, rtol=1e-10, atol=1e-10)
 
@@ -128,7 +130,9 @@ def test_no_frames_cost_nothing_and_keep_the_graph(frames: int) -> None:
 @pytest.mark.parametrize("wrong", [-1, 0, 6])
 def test_target_outside_the_vocabulary_is_refused(wrong: int) -> None:
     targets = torch.tensor([[1, 2], [3, wrong]])
-    with pytest.raises(DataError, match=rf"CTC .*label {wrong} at position 1 of utterance 1.* tokenizer"):
+    with pytest.raises(
+        DataError, match=rf"CTC .*label {wrong} at position 1 of utterance 1.* tokenizer"
+    ):
         CTCLoss()(torch.randn(2, 4, 4), LinearHead(4, 6), ints(4, 4), targets, ints(2, 2))
 
 
@@ -139,7 +143,9 @@ def test_autocast_does_not_lower_the_precision_of_the_lattice() -> None:
     exact = CTCLoss()(logits, Identity(logits), ints(50), targets, ints(8)).losses
     with torch.autocast("cpu", torch.bfloat16):
         losses = CTCLoss()(logits, Identity(logits), ints(50), targets, ints(8)).losses
-        half = CTCLoss()(logits.bfloat16(), Identity(logits.bfloat16()), ints(50), targets, ints(8)).losses
+        half = CTCLoss()(
+            logits.bfloat16(), Identity(logits.bfloat16()), ints(50), targets, ints(8)
+        ).losses
     assert losses.dtype == half.dtype == torch.float32
     torch.testing.assert_close(losses, exact, rtol=1e-6, atol=0)
     torch.testing.assert_close(half, exact, rtol=1e-6, atol=0)
@@ -158,7 +164,9 @@ def test_cuda_equals_cpu() -> None:
     targets = torch.randint(1, 9, (3, 6))
     arguments = (ints(20, 11, 3), targets, ints(6, 4, 6))
     expected = CTCLoss()(logits, Identity(logits), *arguments)
-    actual = CTCLoss()(logits.cuda(), Identity(logits.cuda()), *(tensor.cuda() for tensor in arguments))
+    actual = CTCLoss()(
+        logits.cuda(), Identity(logits.cuda()), *(tensor.cuda() for tensor in arguments)
+    )
     torch.testing.assert_close(actual.losses.cpu(), expected.losses, rtol=1e-5, atol=1e-4)
     assert torch.equal(actual.feasible.cpu(), expected.feasible)
 
