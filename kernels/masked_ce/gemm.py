@@ -7,7 +7,9 @@ from torch import Tensor
 
 
 def product_into(out: Tensor, left: Tensor, right: Tensor, *, add: bool) -> None:
-    """Write ``left @ right`` to ``out``, or add it, without rounding the sum to half precision.
+    """Write ``left @ right`` to ``out``, or add it; the sum of several stays in float32.
+
+    CUDA also returns each product in float32. CPUs round one of bfloat16 once before it is added.
 
     Args:
         out: (m, n) of the operands' dtype or float32.
@@ -25,7 +27,7 @@ def product_into(out: Tensor, left: Tensor, right: Tensor, *, add: bool) -> None
         else:
             torch.mm(left, right, out=out)
     elif wide:
-        # Not addmm: until torch 2.9 its out_dtype refuses a float32 addend.
+        # Not addmm, whose out_dtype refuses a float32 addend in some versions of torch.
         if add:
             out.add_(torch.mm(left, right, out_dtype=out.dtype))
         else:

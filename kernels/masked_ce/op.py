@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple, overload
 
 import torch
 from torch import Tensor
@@ -29,6 +29,40 @@ class MaskedLoss(NamedTuple):
     losses: Tensor
     correct: Tensor
     masked: Tensor
+
+
+@overload
+def masked_cross_entropy(
+    hidden: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    targets: Tensor,
+    mask: Tensor,
+    *,
+    reduction: str = ...,
+    max_masked: int | None = ...,
+    validate: bool | None = ...,
+    chunk_bytes: int | None = ...,
+    backend: str = ...,
+    with_statistics: Literal[False] = ...,
+) -> Tensor: ...
+
+
+@overload
+def masked_cross_entropy(
+    hidden: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    targets: Tensor,
+    mask: Tensor,
+    *,
+    reduction: str = ...,
+    max_masked: int | None = ...,
+    validate: bool | None = ...,
+    chunk_bytes: int | None = ...,
+    backend: str = ...,
+    with_statistics: Literal[True],
+) -> MaskedLoss: ...
 
 
 def masked_cross_entropy(
@@ -134,7 +168,7 @@ def _reference(
     losses, hits = reference.losses_and_hits(hidden, weight, bias, targets, mask)
     rows = select_rows(mask.cpu(), hidden.device, None)
     if max_masked is not None and len(rows) > max_masked:
-        losses = torch.full_like(losses, torch.nan)
+        losses = losses * torch.nan
     loss, per_book, correct, masked, _ = reduce(losses, hits, rows, mask, reduction)
     dtype = accumulation_dtype(hidden.dtype)
     return MaskedLoss(loss.to(dtype), per_book.detach().to(dtype), correct, masked)
