@@ -161,6 +161,8 @@ def _remember(
     output: tuple[Tensor, ...],
 ) -> None:
     hidden, weight, bias, targets, mask, reduction, *_ = inputs
+    # Else zeros as large as the weight would be made for the outputs that have no gradient.
+    ctx.set_materialize_grads(False)
     ctx.dtypes = [weight.dtype if tensor is None else tensor.dtype for tensor in inputs[:3]]
     ctx.recomputes = reduction == "none"
     if ctx.recomputes:
