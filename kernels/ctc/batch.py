@@ -80,7 +80,7 @@ class Batch:
         """Return (B, T, ...) with 0 in padding from (N, ...) values of the rows."""
         shape = (*self.shape, *values.shape[1:])
         if self.frames is not None:
-            places = values.new_zeros(shape)
+            places: Tensor = values.new_zeros(shape)
             places.flatten(0, 1).index_copy_(0, self.frames, values)
             return places
         if self.padding is not None:
@@ -111,7 +111,8 @@ class Chunk:
         """Return the chunk's rows of (N, ...) values, a view of them where that is possible."""
         if self.batch.views == 1:
             return values[self.start : self.stop]
-        return values.unflatten(0, (self.batch.views, -1))[:, self.start : self.stop].flatten(0, 1)
+        views: Tensor = values.unflatten(0, (self.batch.views, -1))
+        return views[:, self.start : self.stop].flatten(0, 1)
 
     def store(self, values: Tensor, out: Tensor) -> None:
         """Write the chunk's rows to their places in (N, ...) ``out``."""

@@ -29,11 +29,6 @@ def second_derivative_refusal(name: str) -> Callable[..., NoReturn]:
     """Return the backward function of an op that computes gradients itself."""
 
     def refuse(_ctx: Any, *_grads: Tensor | None) -> NoReturn:  # noqa: ANN401
-        raise no_second_derivative(name)
+        raise BackendError(f"{name} has no second derivative; with backend='reference' it has")
 
     return refuse
-
-
-def no_second_derivative(name: str) -> BackendError:
-    """Return the error of a gradient's gradient."""
-    return BackendError(f"{name} has no second derivative; with backend='reference' it has")

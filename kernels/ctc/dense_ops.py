@@ -109,6 +109,7 @@ def _save(
 ) -> None:
     ctx.save_for_backward(*output[2:], *inputs[:4])
     ctx.options = inputs[5:]
+    ctx.mark_non_differentiable(*output[1:])
     ctx.set_materialize_grads(False)
 
 
@@ -129,5 +130,5 @@ gradient_of_logits.register_autograd(second_derivative_refusal(NAME))
 
 def _prepare(logits: Tensor, labels: Labels, options: Options) -> tuple[Engine, Batch]:
     count, frames, classes = logits.shape
-    engine = engine_for(NAME, options.backend, logits.device)
+    engine = engine_for(NAME, options.backend, logits.device, labels.targets.shape[1])
     return engine, prepare((count, frames), classes, labels, options)

@@ -98,15 +98,16 @@ class Gradients(NamedTuple):
 
     def add_columns(self, batch: Batch, projection: Projection, values: Tensor) -> None:
         """Push (N, S) gradients of the utterances' own columns through the projection."""
-        dtype = projection.weight.dtype
+        # On CPU float32 operands cost little for so few columns, and save a rounding.
+        dtype = projection.weight.dtype if values.device.type == "cuda" else values.dtype
         padded = batch.unpack(values)
         narrow = padded.to(dtype)
         if self.hidden is not None:
             hidden = self.hidden.unflatten(0, batch.shape)
-            accumulate(narrow, projection.weight[batch.columns], hidden)
+            accumulate(narrow, projection.weight[batch.columns].to(dtype), hidden)
         places = (batch.columns.flatten(),)
         if self.weight is not None:
-            frames = projection.frames.unflatten(0, batch.shape)
+            frames = projection.frames.unflatten(0, batch.shape).to(dtype)
             rows = values.new_empty((*batch.columns.shape, frames.shape[2]))
             multiply(narrow.transpose(1, 2), frames, rows)
             # Sorted before it is summed on CUDA, unlike index_add: the result does not vary.

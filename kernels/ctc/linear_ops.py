@@ -12,12 +12,7 @@ from torch import Tensor
 from kernels.ctc import linear, passes
 from kernels.ctc.arguments import Labels
 from kernels.ctc.batch import Batch, prepare
-from kernels.ctc.calls import (
-    LABELS_SCHEMA,
-    no_second_derivative,
-    plain,
-    second_derivative_refusal,
-)
+from kernels.ctc.calls import LABELS_SCHEMA, plain, second_derivative_refusal
 from kernels.ctc.engine import Engine
 from kernels.ctc.engines import engine_for
 from kernels.ctc.options import SCHEMA, Options, Value
@@ -81,14 +76,46 @@ def _(
     return (hidden.new_empty((), dtype=dtype), losses, *gradients)
 
 
+@torch.library.custom_op(
+    "sori::linear_ctc_scale",
+    mutates_args=(),
+    schema="(Tensor grad_loss, Tensor[] gradients, Tensor[] parameters) -> Tensor[]",
+)
+def scaled_gradients(
+    grad_loss: Tensor, gradients: Sequence[Tensor], parameters: Sequence[Tensor]
+) -> list[Tensor]:
+    """Return the gradients times the incoming scalar, rounded once to the parameters' dtypes.
+
+    The parameters link the result to what it depends on, so that a second derivative is refused
+    and not taken for 0.
+    """
+    return [
+        torch.mul(gradient, grad_loss, out=torch.empty_like(gradient, dtype=parameter.dtype))
+        for gradient, parameter in zip(gradients, parameters, strict=True)
+    ]
+
+
+@scaled_gradients.register_fake
+def _(grad_loss: Tensor, gradients: Sequence[Tensor], parameters: Sequence[Tensor]) -> list[Tensor]:
+    return [
+        torch.empty_like(gradient, dtype=parameter.dtype)
+        for gradient, parameter in zip(gradients, parameters, strict=True)
+    ]
+
+
+scaled_gradients.register_autograd(second_derivative_refusal(NAME))
+
+
 def _save_gradients(
     ctx: Any,  # noqa: ANN401
     inputs: tuple[Any, ...],
     output: tuple[Tensor, ...],
 ) -> None:
-    ctx.save_for_backward(*output[2:])
-    ctx.dtypes = [None if tensor is None else tensor.dtype for tensor in inputs[:3]]
     ctx.needed = inputs[7]
+    chosen = [index for index in range(3) if ctx.needed[index]]
+    saved = [output[2 + index] for index in chosen]
+    ctx.save_for_backward(*saved, *(inputs[index] for index in chosen))
+    ctx.mark_non_differentiable(*output[1:])
     ctx.others = len(inputs) - 3
     ctx.set_materialize_grads(False)
 
@@ -96,15 +123,15 @@ def _save_gradients(
 def _scale_gradients(
     ctx: Any,  # noqa: ANN401
     grad_loss: Tensor | None,
-    *unused: Tensor | None,
+    *_unused: Tensor | None,
 ) -> tuple[Tensor | None, ...]:
-    if any(grad is not None for grad in unused):
-        raise no_second_derivative(NAME)
-    grads = (
-        (saved * grad_loss).to(dtype) if need and grad_loss is not None else None
-        for saved, dtype, need in zip(ctx.saved_tensors, ctx.dtypes, ctx.needed, strict=True)
-    )
-    return (*grads, *(None for _ in range(ctx.others)))
+    count = len(ctx.saved_tensors) // 2
+    gradients, parameters = ctx.saved_tensors[:count], ctx.saved_tensors[count:]
+    others = (None,) * ctx.others
+    if grad_loss is None:
+        return (None, None, None, *others)
+    found = iter(scaled_gradients(grad_loss, gradients, parameters))
+    return (*(next(found) if need else None for need in ctx.needed), *others)
 
 
 reduced_loss.register_autograd(_scale_gradients, setup_context=_save_gradients)
@@ -249,7 +276,7 @@ class _Call:
         options: Options,
     ) -> _Call:
         """Choose the engine, bring the labels to the device, cast the projection."""
-        engine = engine_for(NAME, options.backend, hidden.device)
+        engine = engine_for(NAME, options.backend, hidden.device, labels.targets.shape[1])
         batch = prepare((hidden.shape[0], hidden.shape[1]), weight.shape[0], labels, options)
         projection = linear.Projection.of(hidden, weight, bias, compute, batch.padding)
         return cls(engine=engine, batch=batch, projection=projection, options=options)

@@ -287,7 +287,8 @@ def linear_ctc_loss(
     )
     compute = arguments.compute_dtype(hidden, weight, bias)
     if backend == "reference":
-        logits = hidden.double() @ weight.double().T
+        frames = reference.without_padding(hidden.double(), labels.input_lengths)
+        logits = frames @ weight.double().T
         logits = logits if bias is None else logits + bias.double()
         return _result(*_reference(logits, labels, options), options, with_utterance_losses)
     inputs = (hidden, weight, bias, *labels, compute)

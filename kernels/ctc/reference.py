@@ -34,7 +34,8 @@ def losses(
     """
     penalty = torch.zeros(logits.shape[2], dtype=torch.float64, device=logits.device)
     penalty[terms.blank] = terms.blank_penalty
-    log_probs = torch.log_softmax(logits.to(torch.float64) - penalty, dim=2)
+    logits = without_padding(logits.to(torch.float64), input_lengths)
+    log_probs = torch.log_softmax(logits - penalty, dim=2)
     frames, counts = input_lengths.tolist(), target_lengths.tolist()
     rows = [log_probs[b, : frames[b]] for b in range(len(frames))]
     found = []
@@ -45,7 +46,15 @@ def losses(
             continue
         other = rows[(b + len(rows) // 2) % len(rows)].detach() if terms.consistency else None
         found.append((1 - terms.label_smoothing) * ctc + regulariser(own, other, terms))
-    return torch.stack(found)
+    # The empty sum gives a loss that is constant a gradient of 0 like any other.
+    return torch.stack(found) + log_probs[:0].sum()
+
+
+def without_padding(values: Tensor, lengths: Tensor) -> Tensor:
+    """Return (B, T, .) values with 0 in padding, which may hold NaN."""
+    steps = torch.arange(values.shape[1], device=values.device)
+    inside = steps < lengths.to(values.device).unsqueeze(1)
+    return torch.where(inside.unsqueeze(2), values, 0.0)
 
 
 def negative_log_likelihood(log_probs: Tensor, labels: list[int], blank: int) -> Tensor:

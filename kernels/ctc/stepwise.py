@@ -74,7 +74,8 @@ def _paths(
     """Gather the scores of (T, B) rows; float64 unless the device has none."""
     wide = torch.float32 if emissions.device.type == "mps" else torch.float64
     columns = torch.nn.functional.pad(slots, (1, 0)).expand(rows.shape[0], -1, -1)
-    scores = emissions[rows].gather(2, columns).to(wide)
+    # An utterance without frames may begin after the last row; what is read there is not used.
+    scores = emissions[rows.clamp(max=emissions.shape[0] - 1)].gather(2, columns).to(wide)
     skips = torch.zeros_like(columns[0], dtype=torch.bool)
     skips[:, 1:-1] = slots[:, 1:] != slots[:, :-1]
     return _Paths(scores, skips, input_lengths, target_lengths)
