@@ -1,0 +1,48 @@
+"""What the lattice computes with: logarithms to base 2, in which the impossible is finite."""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+LOG2_E = tl.constexpr(1.4426950408889634)
+LN_2 = tl.constexpr(0.6931471805599453)
+
+# Score of a path that cannot be. It is finite, so that no sum or difference of such scores is NaN
+# and the recursion needs no guard, and so low that the scores of real paths drown in it.
+NEVER = tl.constexpr(-1e30)
+# A score below has an impossible step.
+POSSIBLE = tl.constexpr(-1e29)
+
+# tl.log2 becomes a polynomial of 12 FMAs and tl.exp2 a scaled form that keeps denormals. The
+# arguments here, a power in (0, 1] and 1 + it, lie where the function units err by 2^-22 at most.
+LOG_ADD = tl.constexpr(
+    """{
+    .reg .f32 greater, other;
+    max.f32 greater, $1, $2;
+    sub.f32 other, $1, $2;
+    abs.f32 other, other;
+    neg.f32 other, other;
+    ex2.approx.ftz.f32 other, other;
+    add.f32 other, other, 0f3F800000;
+    lg2.approx.ftz.f32 other, other;
+    add.f32 $0, greater, other;
+    }"""
+)
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def log_add(a: tl.tensor, b: tl.tensor, FAST: tl.constexpr) -> tl.tensor:  # noqa: N803
+    """Return log2(2^a + 2^b), with FAST by NVIDIA's function units (float32 only)."""
+    if FAST:
+        return tl.inline_asm_elementwise(
+            LOG_ADD, "=f,f,f", [a, b], dtype=tl.float32, is_pure=True, pack=1
+        )
+    else:
+        return tl.maximum(a, b) + tl.log2(1.0 + tl.exp2(-tl.abs(a - b)))
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def possible_or_never(x: tl.tensor) -> tl.tensor:
+    """Return x with NEVER in place of -inf; NaN stays NaN."""
+    return tl.maximum(x, NEVER, propagate_nan=tl.PropagateNan.ALL)
