@@ -175,11 +175,13 @@ def _remember(
 
 def _backward(
     ctx: Any,  # noqa: ANN401
-    grad_loss: Tensor,
+    grad_loss: Tensor | None,
     *others: Tensor | None,
 ) -> tuple[Tensor | None, ...]:
     needed = list(ctx.needs_input_grad[:3])
     grads: list[Tensor]
+    if grad_loss is None:
+        return (None,) * 12
     if ctx.recomputes:
         grads = list(gradient(grad_loss, *ctx.saved_tensors, *ctx.options, needed))
     else:

@@ -81,7 +81,7 @@ def masked_cross_entropy(
 ) -> Tensor | MaskedLoss:
     """Return the cross-entropy of masked frames' targets under one linear head per codebook.
 
-    The loss of BEST-RQ (Chiu et al. 2022, section 3) and NEST (Huang et al. 2024, section 2), with
+    The loss of BEST-RQ (Chiu et al. 2022, section 3) and NEST (Huang et al. 2024), with
     logits computed for masked frames alone and a chunk at a time. For mean and sum the gradient is
     computed in the forward pass, 6 N C V D operations in all for N frames; no gradient is
     filtered. For none, whose gradient needs the incoming weights, the backward pass computes the

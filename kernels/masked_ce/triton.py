@@ -10,7 +10,7 @@ from kernels.masked_ce.triton_rows import fits_registers, launch_options, reside
 
 
 class TritonEngine:
-    """Keeps a row in registers up to 16,384 classes, reads it twice beyond."""
+    """Keeps a row in registers up to 8,192 classes, reads it twice beyond."""
 
     def bytes_per_logit(self, dtype: torch.dtype) -> int:
         """There is nothing beside the logits."""

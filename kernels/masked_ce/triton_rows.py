@@ -10,8 +10,9 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-# Classes up to which a row stays in the registers of one program: 16 for each of 1024 threads.
-RESIDENT = 16384
+# Classes up to which a row stays in the registers of one program: 16 for each of 512 threads.
+# Of 1024 threads each has 64 registers, which is not enough where rows are not aligned.
+RESIDENT = 8192
 # Classes that the other kernel takes at once.
 STREAMED = 8192
 # One element a program. They may start anywhere in a chunk, which must not compile kernels anew.

@@ -39,11 +39,11 @@ VARIANTS = [
     variant("fp16", 8192, gradient=True, weighted=True),
     variant("fp32", 8192, gradient=True, weighted=True),
     # No vector loads where rows are not aligned: the most registers.
-    variant("fp32", 16383, gradient=True, weighted=True),
-    variant("bf16", 16383, gradient=True, weighted=True),
+    variant("fp32", 8191, gradient=True, weighted=True),
+    variant("bf16", 8191, gradient=True, weighted=True),
     variant("bf16", 32000, gradient=False, weighted=False),
     variant("bf16", 32000, gradient=True, weighted=True),
     variant("fp32", 32001, gradient=True, weighted=True),
+    variant("fp64", 4096, gradient=True, weighted=True),
     variant("fp64", 8192, gradient=True, weighted=True),
-    variant("fp64", 16384, gradient=True, weighted=True),
 ]
