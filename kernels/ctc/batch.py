@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
 import torch
 from torch import Tensor
@@ -12,6 +13,12 @@ from torch import Tensor
 from kernels.ctc import content
 from kernels.ctc.arguments import Labels
 from kernels.ctc.options import Options
+
+TILE: Final = 64
+"""Rows that a matrix product takes at a time."""
+
+PAIRS: Final = 1 << 24
+"""Pairs of columns that are compared at once, one byte each; of more, columns are sorted."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,9 +32,10 @@ class Batch:
     Args:
         shape: (B, T).
         views: 2 if utterances b and b + B / 2 are views of each other, else 1.
-        targets: (B, U) int64; the blank beyond a length and in place of a wrong label.
-        columns: (B, 1 + U) int64, the blank and the targets.
-        slots: (B, 1 + U) int64, first column with the same label as each column.
+        columns: (B, 1 + U) int64, the blank and the targets; the blank beyond a length, and some
+            class in place of a wrong label.
+        inside: (B, U) bool, targets within a length.
+        repeated: (B, 1 + U) bool, columns with the same label as an earlier one.
         input_lengths: (B,) int64 in [0, T].
         target_lengths: (B,) int64 in [0, U].
         broken: (B,) bool, utterances whose lengths or labels are wrong.
@@ -42,9 +50,9 @@ class Batch:
 
     shape: tuple[int, int]
     views: int
-    targets: Tensor
     columns: Tensor
-    slots: Tensor
+    inside: Tensor
+    repeated: Tensor
     input_lengths: Tensor
     target_lengths: Tensor
     broken: Tensor
@@ -61,32 +69,49 @@ class Batch:
         """N, the number of rows."""
         return self.utterances.shape[0]
 
+    @property
+    def targets(self) -> Tensor:
+        """(B, U) int64 labels."""
+        return self.columns[:, 1:]
+
     def chunks(self, limit: int) -> Iterator[Chunk]:
-        """Cut the rows into chunks of equal size, each of at most ``limit`` rows or one frame."""
+        """Cut the rows into chunks of about equal size, each of at most ``limit`` rows.
+
+        There are at least the rows of one frame in a chunk, and a multiple of the tiles of matrix
+        products where the limit leaves room for them.
+        """
         frames = self.rows // self.views
-        count = math.ceil(frames / max(1, limit // self.views))
-        size = math.ceil(frames / max(1, count))
-        for start in range(0, frames, max(1, size)):
+        limit = max(1, limit // self.views)
+        tile = min(TILE, limit)
+        limit -= limit % tile
+        size = max(1, math.ceil(frames / max(1, math.ceil(frames / limit))))
+        size += -size % tile
+        for start in range(0, frames, size):
             yield Chunk(batch=self, start=start, stop=min(start + size, frames))
 
     def live(self, values: Tensor) -> Tensor:
         """Return (N,) the value of each row's utterance, 0 in padding, from (B,) values."""
-        rows = values[self.utterances]
-        if self.frames is None and self.padding is not None:
-            return rows.masked_fill(self.padding, 0.0)
-        return rows
+        if self.frames is not None:
+            return values[self.utterances]
+        spread = values.unsqueeze(1).expand(self.shape)
+        if self.padding is not None:
+            spread = spread.masked_fill(self.padding.view(self.shape), 0.0)
+        return spread.reshape(-1)
 
     def unpack(self, values: Tensor) -> Tensor:
-        """Return (B, T, ...) with 0 in padding from (N, ...) values of the rows."""
+        """Return (B, T, ...) from (N, ...) values of the rows, which must be 0 in padding."""
         shape = (*self.shape, *values.shape[1:])
-        if self.frames is not None:
-            places: Tensor = values.new_zeros(shape)
-            places.flatten(0, 1).index_copy_(0, self.frames, values)
-            return places
-        if self.padding is not None:
-            padding = self.padding.view(-1, *(1 for _ in values.shape[1:]))
-            values = values.masked_fill(padding, 0.0)
-        return values.reshape(shape)
+        if self.frames is None:
+            return values.view(shape)
+        places: Tensor = values.new_zeros(shape)
+        places.flatten(0, 1).index_copy_(0, self.frames, values)
+        return places
+
+    def without_padding(self, values: Tensor) -> Tensor:
+        """Return (N, ...) values of rows with 0 in those of padding."""
+        if self.padding is None or self.frames is not None:
+            return values
+        return values.masked_fill(self.padding.view(-1, *(1 for _ in values.shape[1:])), 0.0)
 
     def pack(self, values: Tensor) -> Tensor:
         """Return the (N, ...) values of the rows from (B, T, ...)."""
@@ -151,34 +176,34 @@ def prepare(shape: tuple[int, int], classes: int, labels: Labels, options: Optio
     Raises:
         KernelInputError: names the utterance and position at fault.
     """
-    targets = labels.targets
-    device = targets.device
     _check(shape[1], classes, labels, options)
+    device = labels.targets.device
+    width, blank = labels.targets.shape[1], options.terms.blank
     known = labels.input_lengths if labels.input_lengths.device.type == "cpu" else None
-    input_lengths = _to_device(labels.input_lengths.to(torch.int64), device)
-    target_lengths = _to_device(labels.target_lengths.to(torch.int64), device)
-    broken = (input_lengths < 0) | (input_lengths > shape[1])
-    broken |= (target_lengths < 0) | (target_lengths > targets.shape[1])
-    input_lengths = input_lengths.clamp(0, shape[1])
-    target_lengths = target_lengths.clamp(0, targets.shape[1])
-    blank = options.terms.blank
-    positions = torch.arange(targets.shape[1], device=device)
-    inside = positions < target_lengths.unsqueeze(1)
-    wrong = inside & ((targets < 0) | (targets >= classes) | (targets == blank))
-    broken |= wrong.any(dim=1)
-    views = 2 if options.terms.consistency else 1
-    targets = torch.where(inside & ~wrong, targets.to(torch.int64), blank)
-    if views == 2:
+    given = (
+        _to_device(labels.input_lengths.to(torch.int64), device),
+        _to_device(labels.target_lengths.to(torch.int64), device),
+    )
+    input_lengths, target_lengths = given[0].clamp(0, shape[1]), given[1].clamp(0, width)
+    inside = torch.arange(width, device=device) < target_lengths.unsqueeze(1)
+    labelled = torch.where(inside, labels.targets.to(torch.int64), blank)
+    targets = labelled.clamp(0, classes - 1)
+    # The blank stands in padding and nowhere else, and nothing had to be brought into range.
+    wrong = ((labelled == blank) == inside) | (labelled != targets)
+    broken = wrong.any(dim=1)
+    broken |= given[0] != input_lengths
+    broken |= given[1] != target_lengths
+    if options.terms.consistency:
         broken |= _unequal_views(targets, input_lengths, target_lengths)
-    columns = torch.cat([targets.new_full((shape[0], 1), blank), targets], dim=1)
+    columns = torch.nn.functional.pad(targets, (1, 0), value=blank)
     repeats = ((targets[:, 1:] == targets[:, :-1]) & inside[:, 1:]).sum(dim=1)
     frames, utterances, first_rows, padding, longest = _rows(shape, known, input_lengths, device)
     return Batch(
         shape=shape,
-        views=views,
-        targets=targets,
+        views=2 if options.terms.consistency else 1,
         columns=columns,
-        slots=first_columns(columns),
+        inside=inside,
+        repeated=repeated_columns(columns),
         input_lengths=input_lengths,
         target_lengths=target_lengths,
         broken=broken,
@@ -190,6 +215,14 @@ def prepare(shape: tuple[int, int], classes: int, labels: Labels, options: Optio
         padding=padding,
         max_frames=longest,
     )
+
+
+def repeated_columns(labels: Tensor) -> Tensor:
+    """Return (B, S) whether a label has an equal one before it in its row."""
+    count, width = labels.shape
+    if count * width * width <= PAIRS:
+        return (labels.unsqueeze(2) == labels.unsqueeze(1)).tril_(-1).any(dim=2)
+    return first_columns(labels) != torch.arange(width, device=labels.device)
 
 
 def first_columns(labels: Tensor) -> Tensor:
@@ -236,7 +269,7 @@ def _rows(
 ) -> tuple[Tensor | None, Tensor, Tensor, Tensor | None, int]:
     """Return the frames, utterances, first rows, padding and max_frames of :class:`Batch`."""
     count, width = shape
-    utterances = torch.arange(count, device=device).repeat_interleave(width)
+    utterances = torch.arange(count * width, device=device) // max(1, width)
     first_rows = torch.arange(count, device=device) * width
     padding = (torch.arange(width, device=device) >= lengths.unsqueeze(1)).flatten()
     if known is None:

@@ -49,11 +49,9 @@ def forward(
     ctc, posteriors = passes.align(engine, batch, found.emissions, posteriors=gradient)
     losses = passes.utterance_losses(batch, ctc, found.regulariser, options)
     if posteriors is None:
-        return Found(losses, ctc.isposinf(), None)
-    columns = passes.column_gradients(
-        batch, options.terms, classes, found.emissions, posteriors, found.entropy
-    )
-    return Found(losses, ctc.isposinf(), batch.unpack(columns))
+        return Found(losses, ctc == torch.inf, None)
+    columns = passes.column_gradients(batch, options.terms, classes, found, posteriors)
+    return Found(losses, ctc == torch.inf, batch.unpack(batch.without_padding(columns)))
 
 
 def backward(
@@ -68,8 +66,8 @@ def backward(
     assert found.columns is not None
     batch = replace(batch, feasible=~found.impossible)
     weights = passes.gradient_weights(batch, grad_losses.to(found.columns.dtype), options)
-    values = passes.weighted(batch, batch.pack(found.columns), weights)
     row_weights = batch.live(weights)
+    values = passes.weighted(batch.pack(found.columns), row_weights)
     result = torch.zeros(logits.shape, dtype=logits.dtype, device=logits.device)
     flat = result.flatten(0, 1)
     in_place = batch.frames is None and batch.views == 1

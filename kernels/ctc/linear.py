@@ -97,7 +97,7 @@ class Gradients(NamedTuple):
             self.bias.add_(grad.sum(dim=0, dtype=self.bias.dtype))
 
     def add_columns(self, batch: Batch, projection: Projection, values: Tensor) -> None:
-        """Push (N, S) gradients of the utterances' own columns through the projection."""
+        """Push (N, S) gradients of the utterances' own columns, 0 in padding, through it."""
         # On CPU float32 operands cost little for so few columns, and save a rounding.
         dtype = projection.weight.dtype if values.device.type == "cuda" else values.dtype
         padded = batch.unpack(values)
@@ -131,12 +131,15 @@ def without_forbidden(batch: Batch, bias: Tensor | None) -> Batch:
     if bias is None:
         return batch
     forbidden = bias == -torch.inf
-    positions = torch.arange(batch.targets.shape[1], device=bias.device)
-    inside = positions < batch.target_lengths.unsqueeze(1)
-    lost = (forbidden[batch.targets] & inside).any(dim=1)
-    needs_blank = (batch.repeats > 0) | ((batch.target_lengths == 0) & (batch.input_lengths > 0))
-    lost |= forbidden[batch.columns[:, 0]] & needs_blank
-    return replace(batch, feasible=batch.feasible & ~lost)
+    # On CPU the host can look, elsewhere it would have to wait.
+    if bias.device.type == "cpu" and not bool(forbidden.any()):
+        return batch
+    lost = forbidden[batch.columns]
+    lost[:, 1:] &= batch.inside
+    # Without blanks, labels follow each other at once and fill all frames.
+    blanks = torch.where(batch.target_lengths == 0, batch.input_lengths, batch.repeats)
+    lost[:, 0] &= blanks > 0
+    return replace(batch, feasible=batch.feasible & ~lost.any(dim=1))
 
 
 def losses(engine: Engine, batch: Batch, projection: Projection, options: Options) -> Tensor:
@@ -165,21 +168,13 @@ def losses_and_gradients(
     factor = _half_factor(weights) if projection.weight.dtype == torch.float16 else None
     if factor is not None:
         weights = weights * factor
-    found = _project(engine, batch, projection, options, weights, gradients)
+    row_weights = batch.live(weights)
+    found = _project(engine, batch, projection, options, row_weights, gradients)
     ctc, posteriors = passes.align(engine, batch, found.emissions, posteriors=True)
     assert posteriors is not None
-    columns = passes.column_gradients(
-        batch,
-        options.terms,
-        projection.weight.shape[0],
-        found.emissions,
-        posteriors,
-        found.entropy,
-    )
-    # No finite product forbids an alignment, so this holds back nothing unless weights overflow.
-    batch = replace(batch, feasible=batch.feasible & ~ctc.isposinf())
-    weights = passes.gradient_weights(batch, weights, options)
-    gradients.add_columns(batch, projection, passes.weighted(batch, columns, weights))
+    classes = projection.weight.shape[0]
+    columns = passes.column_gradients(batch, options.terms, classes, found, posteriors)
+    gradients.add_columns(batch, projection, passes.weighted(columns, row_weights))
     if factor is not None:
         gradients.divide(factor)
     return passes.utterance_losses(batch, ctc, found.regulariser, options)
@@ -190,14 +185,13 @@ def _project(
     batch: Batch,
     projection: Projection,
     options: Options,
-    weights: Tensor | None,
+    row_weights: Tensor | None,
     gradients: Gradients | None,
 ) -> RowStatistics:
-    """Compute logits chunk by chunk, their statistics and, with (B,) weights, their gradients."""
+    """Compute logits chunk by chunk, their statistics and, with (N,) weights, their gradients."""
     terms, weight = options.terms, projection.weight
     found = _statistics(batch, weight, options)
     limit = passes.rows_per_chunk(options, weight.shape[0], weight)
-    row_weights = None if weights is None else batch.live(weights)
     buffer = weight.new_empty(0)
     for chunk in batch.chunks(limit):
         if buffer.shape[0] == 0:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from kernels.ctc.batch import Batch
-from kernels.ctc.engine import Engine, Terms
+from kernels.ctc.engine import Engine, RowStatistics, Terms
 from kernels.ctc.options import Options
 
 CHUNK_BYTES: Final = {"cpu": 8 << 20}
@@ -33,9 +33,9 @@ def reduction_scale(batch: Batch, reduction: str, dtype: torch.dtype) -> Tensor:
     count = batch.shape[0]
     lengths = batch.target_lengths
     if reduction == "mean":
-        return 1.0 / (count * lengths.clamp(min=1).to(dtype))
+        return (lengths.clamp(min=1) * count).to(dtype).reciprocal_()
     if reduction == "mean_volume":
-        return (1.0 / lengths.sum().clamp(min=1).to(dtype)).expand(count).clone()
+        return lengths.sum().clamp_(min=1).to(dtype).reciprocal_().repeat(count)
     value = 1.0 / count if reduction == "mean_batch" else 1.0
     return torch.full((count,), value, dtype=dtype, device=lengths.device)
 
@@ -46,9 +46,10 @@ def gradient_weights(batch: Batch, scale: Tensor, options: Options) -> Tensor:
     An utterance without an alignment has no gradient: NaN, or 0 with ``zero_infinity``. Where the
     loss is multiplied by 0 the gradient is 0 in any case, so that a caller can mask such losses.
     """
-    nothing = torch.where(scale == 0, scale, torch.nan)
-    impossible = torch.zeros_like(scale) if options.zero_infinity else nothing
-    return torch.where(batch.broken, nothing, torch.where(batch.feasible, scale, impossible))
+    impossible = 0.0 if options.zero_infinity else torch.nan
+    weights = torch.where(batch.feasible, scale, impossible)
+    weights = torch.where(batch.broken, torch.nan, weights)
+    return torch.where(scale == 0, scale, weights)
 
 
 def align(
@@ -72,42 +73,39 @@ def align(
 def utterance_losses(batch: Batch, ctc: Tensor, regulariser: Tensor, options: Options) -> Tensor:
     """Return (B,) losses from those of CTC and the other terms of the rows."""
     terms = options.terms
-    losses = ctc * (1.0 - terms.label_smoothing)
+    losses = ctc
     if terms.regularised:
-        losses = losses + batch.unpack(regulariser).sum(dim=1)
+        rows = batch.unpack(batch.without_padding(regulariser))
+        losses = losses * (1.0 - terms.label_smoothing) + rows.sum(dim=1)
     if options.zero_infinity:
-        losses = torch.where(ctc.isposinf(), 0.0, losses)
+        losses = torch.where(ctc == torch.inf, 0.0, losses)
     return torch.where(batch.broken, torch.nan, losses)
 
 
 def column_gradients(
-    batch: Batch,
-    terms: Terms,
-    classes: int,
-    emissions: Tensor,
-    posteriors: Tensor,
-    entropy: Tensor,
+    batch: Batch, terms: Terms, classes: int, found: RowStatistics, posteriors: Tensor
 ) -> Tensor:
     """Return (N, S) the gradient with respect to the logits of each row's columns.
 
     It is that of the whole loss, by the equations that :meth:`Engine.rows` follows in the other
     columns; of columns with the same label all but the first have 0.
     """
-    probabilities = emissions.exp()
-    values = probabilities - posteriors * (1.0 - terms.label_smoothing)
+    probabilities = found.emissions.exp()
+    if terms.label_smoothing:
+        posteriors = posteriors * (1.0 - terms.label_smoothing)
+    values = probabilities - posteriors
     if terms.label_smoothing:
         values -= terms.label_smoothing / classes
     if terms.entropy_bonus:
-        surprise = torch.where(probabilities == 0, 0.0, probabilities * emissions)
-        values += terms.entropy_bonus * (surprise + probabilities * entropy.unsqueeze(1))
+        surprise = torch.where(probabilities == 0, 0.0, probabilities * found.emissions)
+        mean = probabilities * found.entropy.unsqueeze(1)
+        values += terms.entropy_bonus * (surprise + mean)
     if terms.consistency:
         values += terms.consistency * (probabilities - probabilities.roll(batch.rows // 2, dims=0))
-    positions = torch.arange(batch.slots.shape[1], device=batch.slots.device)
-    distinct = batch.slots == positions
-    return torch.where(distinct[batch.utterances], values, 0.0)
+    return values.masked_fill_(batch.repeated[batch.utterances], 0.0)
 
 
-def weighted(batch: Batch, columns: Tensor, weights: Tensor) -> Tensor:
-    """Return (N, S) column gradients times the (B,) weights; 0 beats what is not finite."""
-    rows = batch.live(weights).unsqueeze(1)
-    return torch.where(rows == 0, 0.0, columns * rows)
+def weighted(columns: Tensor, row_weights: Tensor) -> Tensor:
+    """Return (N, S) column gradients times (N,) weights; 0 beats what is not finite."""
+    weights = row_weights.unsqueeze(1)
+    return (columns * weights).masked_fill_(weights == 0, 0.0)

@@ -7,7 +7,7 @@ import importlib.util
 import pytest
 import torch
 
-from kernels.dispatch import BACKENDS, obstacle
+from kernels.dispatch import BACKENDS, interpreting, obstacle
 
 
 @pytest.fixture(params=BACKENDS)
@@ -21,6 +21,14 @@ def backend(request: pytest.FixtureRequest, device: torch.device) -> str:
 def engine_backend(request: pytest.FixtureRequest, device: torch.device) -> str:
     """Each backend behind the opaque ops."""
     return _runnable(str(request.param), device)
+
+
+@pytest.fixture
+def fast_backend(engine_backend: str) -> str:
+    """A backend behind the opaque ops, without the interpreter: for what would take it minutes."""
+    if engine_backend == "triton" and interpreting():
+        pytest.skip("takes the interpreter minutes")
+    return engine_backend
 
 
 def _runnable(name: str, device: torch.device) -> str:

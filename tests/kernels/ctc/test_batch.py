@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import torch
 
 from kernels.ctc.arguments import Labels
-from kernels.ctc.batch import Batch, first_columns, prepare
-from kernels.ctc.engine import Terms
-from kernels.ctc.options import Options
+from kernels.ctc.batch import Batch, first_columns, prepare, repeated_columns
+from tests.kernels.ctc.drivers import Elsewhere, make_options
 
 
 def batch(input_lengths: list[int], frames: int, consistency: float = 0.0) -> Batch:
@@ -20,22 +17,15 @@ def batch(input_lengths: list[int], frames: int, consistency: float = 0.0) -> Ba
         torch.tensor(input_lengths),
         torch.tensor([2] * count),
     )
-    options = Options(
-        terms=Terms(consistency=consistency),
-        reduction="mean",
-        zero_infinity=False,
-        validate=None,
-        chunk_bytes=None,
-        backend="torch",
-    )
-    return prepare((count, frames), 5, labels, options)
+    return prepare((count, frames), 5, labels, make_options(consistency=consistency))
 
 
 def test_labels_and_columns() -> None:
     found = batch([4, 2], 4)
     assert found.targets.tolist() == [[3, 3, 0]] * 2
     assert found.columns.tolist() == [[0, 3, 3, 0]] * 2
-    assert found.slots.tolist() == [[0, 1, 1, 0]] * 2
+    assert found.repeated.tolist() == [[False, False, True, True]] * 2
+    assert found.inside.tolist() == [[True, True, False]] * 2
     assert found.repeats.tolist() == [1, 1]
     assert found.feasible.tolist() == [True, False]
     assert not found.broken.any()
@@ -70,39 +60,44 @@ def test_chunks_cover_each_valid_frame_once(
     assert torch.equal(found.unpack(rows), frames.view(4, 5) * valid)
 
 
-def test_padding_of_lengths_that_the_host_does_not_know(monkeypatch: Any) -> None:
+@pytest.mark.parametrize(
+    ("limit", "sizes"), [(100, [64, 64, 64, 8]), (150, [128, 72]), (63, [63, 63, 63, 11])]
+)
+def test_chunks_are_made_of_tiles(limit: int, sizes: list[int]) -> None:
+    found = batch([100, 100], 100)
+    assert [chunk.rows for chunk in found.chunks(limit)] == sizes
+
+
+def test_padding_of_lengths_that_the_host_does_not_know() -> None:
     known = batch([4, 2], 4)
     lengths = torch.tensor([4, 2])
     # What prepare() takes for lengths on another device.
-    hidden = lengths.as_subclass(_Elsewhere)
+    hidden = lengths.as_subclass(Elsewhere)
     labels = Labels(torch.tensor([[3, 3, 9]] * 2), hidden, torch.tensor([2, 2]))
-    options = Options(
-        terms=Terms(),
-        reduction="mean",
-        zero_infinity=False,
-        validate=False,
-        chunk_bytes=None,
-        backend="torch",
-    )
-    found = prepare((2, 4), 5, labels, options)
+    found = prepare((2, 4), 5, labels, make_options(validate=False))
     assert found.frames is None
     assert found.rows == 8
     assert found.first_rows.tolist() == [0, 4]
     values = torch.arange(8.0)
-    assert found.unpack(values).tolist() == [[0, 1, 2, 3], [4, 5, 0, 0]]
-    assert known.unpack(values[:6]).tolist() == found.unpack(values).tolist()
+    assert found.unpack(found.without_padding(values)).tolist() == [
+        [0, 1, 2, 3],
+        [4, 5, 0, 0],
+    ]
+    assert known.unpack(values[:6]).tolist() == [[0, 1, 2, 3], [4, 5, 0, 0]]
     weights = found.live(torch.tensor([2.0, torch.nan]))
     assert weights[:4].tolist() == [2.0] * 4
     assert weights[4:6].isnan().all()
     assert weights[6:].tolist() == [0.0, 0.0]
 
 
-class _Elsewhere(torch.Tensor):
-    """A tensor on CPU that says it is on another device."""
-
-    @property
-    def device(self) -> torch.device:
-        return torch.device("meta")
+def test_repeated_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    labels = torch.randint(0, 9, (5, 12), generator=torch.Generator().manual_seed(0))
+    expected = [
+        [label in row[:place] for place, label in enumerate(row)] for row in labels.tolist()
+    ]
+    assert repeated_columns(labels).tolist() == expected
+    monkeypatch.setattr("kernels.ctc.batch.PAIRS", 0)
+    assert repeated_columns(labels).tolist() == expected
 
 
 def test_first_columns() -> None:

@@ -33,8 +33,8 @@ def tiny(device: torch.device) -> Example:
     return make_example(device, input_lengths=(4, 3), target_lengths=(2, 1))
 
 
-def test_opcheck(engine_backend: str, device: torch.device) -> None:
-    example, options = tiny(device), flat(engine_backend)
+def test_opcheck(fast_backend: str, device: torch.device) -> None:
+    example, options = tiny(device), flat(fast_backend)
     inputs = (*example.projection, *example.labels, torch.float32)
     needed = [True, True, True]
     torch.library.opcheck(reduced_loss, (*inputs, needed, *options))
@@ -78,12 +78,12 @@ def compiled(function: Any, backend: Any = "aot_eager") -> Any:
 @pytest.mark.parametrize("reduction", ["none", "mean"])
 @pytest.mark.parametrize("autocast", [False, True])
 def test_full_graph(
-    engine_backend: str, device: torch.device, reduction: str, autocast: bool
+    fast_backend: str, device: torch.device, reduction: str, autocast: bool
 ) -> None:
     example = tiny(device)
 
     def losses(hidden: Tensor, weight: Tensor, bias: Tensor, *labels: Tensor) -> Tensor:
-        options: dict[str, Any] = {"reduction": reduction, "backend": engine_backend}
+        options: dict[str, Any] = {"reduction": reduction, "backend": fast_backend}
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=autocast):
             fused = linear_ctc_loss(
                 hidden, weight, bias, *labels, with_utterance_losses=True, **options
@@ -131,11 +131,11 @@ def test_concatenated_targets_in_a_full_graph(device: torch.device) -> None:
     assert relative_error(found, loss(*example.projection, *labels)) < 1e-6
 
 
-def test_no_recompilation_when_sizes_change(engine_backend: str, device: torch.device) -> None:
+def test_no_recompilation_when_sizes_change(fast_backend: str, device: torch.device) -> None:
     counting = _Counting()
 
     def loss(hidden: Tensor, weight: Tensor, bias: Tensor, *labels: Tensor) -> Tensor:
-        options: dict[str, Any] = {"backend": engine_backend}
+        options: dict[str, Any] = {"backend": fast_backend}
         fused = linear_ctc_loss(hidden, weight, bias, *labels, **options)
         return fused + ctc_loss(hidden @ weight.T, *labels, **options)
 
@@ -179,12 +179,12 @@ def test_fakes_have_the_right_shapes(device: torch.device) -> None:
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("reduction", ["none", "mean"])
-def test_graph_capture(engine_backend: str, device: torch.device, reduction: str) -> None:
+def test_graph_capture(fast_backend: str, device: torch.device, reduction: str) -> None:
     example = make_example(device)
 
     def step() -> list[Tensor]:
         loss = linear_ctc_loss(
-            *example.projection, *example.labels, reduction=reduction, backend=engine_backend
+            *example.projection, *example.labels, reduction=reduction, backend=fast_backend
         )
         return [loss, *torch.autograd.grad(loss.sum(), example.projection)]
 
@@ -207,7 +207,7 @@ def test_graph_capture(engine_backend: str, device: torch.device, reduction: str
 @pytest.mark.parametrize("reduction", ["none", "mean"])
 @pytest.mark.parametrize("lengths", ["host", "device"])
 def test_the_host_does_not_wait(
-    engine_backend: str, device: torch.device, reduction: str, lengths: str
+    fast_backend: str, device: torch.device, reduction: str, lengths: str
 ) -> None:
     example = make_example(device)
     labels = example.labels
@@ -217,9 +217,9 @@ def test_the_host_does_not_wait(
     def step() -> None:
         for loss in (
             linear_ctc_loss(
-                *example.projection, *labels, reduction=reduction, backend=engine_backend
+                *example.projection, *labels, reduction=reduction, backend=fast_backend
             ),
-            ctc_loss(example.logits, *labels, reduction=reduction, backend=engine_backend),
+            ctc_loss(example.logits, *labels, reduction=reduction, backend=fast_backend),
         ):
             torch.autograd.grad(loss.sum(), example.hidden)
 

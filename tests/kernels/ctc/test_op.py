@@ -90,13 +90,23 @@ def test_utterance_losses_come_along_detached(
     assert not on_logits.losses.requires_grad
 
 
-def test_without_gradients_the_loss_is_the_same(backend: str, device: torch.device) -> None:
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_without_gradients_the_loss_is_the_same(
+    backend: str, device: torch.device, mode: Any
+) -> None:
     example = make_example(device)
     loss = linear(example, backend=backend)
-    with torch.no_grad():
+    with mode():
         alone = linear(example, backend=backend)
+        dense = ctc_loss(example.logits, *example.labels, backend=backend)
     assert not alone.requires_grad
-    torch.testing.assert_close(alone, loss.detach(), rtol=1e-6, atol=0)
+    for found in (alone, dense):
+        torch.testing.assert_close(found, loss.detach(), rtol=1e-6, atol=0)
+
+
+def test_auto_takes_torch_on_cpu() -> None:
+    example = make_example(torch.device("cpu"))
+    assert torch.equal(linear(example), linear(example, backend="torch"))
 
 
 @pytest.mark.parametrize("reduction", ["none", "mean"])

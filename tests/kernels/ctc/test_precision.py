@@ -10,16 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kernels.ctc import ctc_loss, linear_ctc_loss
-from kernels.dispatch import interpreting
 from tests.kernels.ctc.oracles import Example, gradients, make_example, relative_error, unfused
-
-
-@pytest.fixture
-def fast_backend(engine_backend: str) -> str:
-    """A backend that can take long utterances in a test."""
-    if engine_backend == "triton" and interpreting():
-        pytest.skip("the interpreter takes minutes for an utterance of this length")
-    return engine_backend
 
 
 @pytest.mark.parametrize("scale", [1.0, 6.0])
