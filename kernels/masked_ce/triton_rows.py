@@ -14,7 +14,7 @@ import triton.language as tl
 # Of 1024 threads each has 64 registers, which is not enough where rows are not aligned.
 RESIDENT = 8192
 # Classes that the other kernel takes at once.
-STREAMED = 8192
+STREAMED = 4096
 # One element a program. They may start anywhere in a chunk, which must not compile kernels anew.
 SCALARS = ["targets", "weights", "losses", "hits"]
 
@@ -25,10 +25,10 @@ def fits_registers(vocabulary: int, itemsize: int) -> bool:
 
 
 def launch_options(vocabulary: int, itemsize: int) -> tuple[int, int]:
-    """Return the elements that a program handles at once, and its warps: 16 elements a thread."""
+    """Return the elements a program handles at once, and its warps: 64 bytes a thread."""
     whole = fits_registers(vocabulary, itemsize)
     block = max(32, triton.next_power_of_2(vocabulary)) if whole else STREAMED
-    return block, max(1, block // 512)
+    return block, max(1, block * max(itemsize, 4) // 2048)
 
 
 @triton.jit  # type: ignore[untyped-decorator]
