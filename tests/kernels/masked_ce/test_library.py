@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 from torch._dynamo.testing import CompileCounterWithBackend
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from kernels.masked_ce import library, masked_cross_entropy
+from kernels.masked_ce.torch import TorchEngine
 from tests.kernels.masked_ce.examples import BACKENDS, REDUCTIONS, Example, example
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
@@ -93,6 +96,29 @@ def test_a_gradient_underflows_neither_before_nor_after_a_loss_scale(
     (found, expected) = (x.gradients(x.loss(backend="torch").loss * 2.0**12) for x in (half, exact))
     for one, other in zip(found, expected, strict=True):
         assert ((one - other).norm() / other.norm()) < 2e-3
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize("bound", [None, 8])
+def test_nothing_on_cuda_depends_on_what_tensors_hold(
+    dtype: torch.dtype, reduction: str, bound: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fake CUDA tensors have no content: an operation that asks for any raises an error."""
+    monkeypatch.setattr(library, "_engine", lambda *_: TorchEngine())
+    forward, gradient = library.forward._init_fn, library.gradient._init_fn
+    needed = [True, True, True]
+    with FakeTensorMode():
+        empty = functools.partial(torch.empty, device="cuda")
+        hidden, weight, bias = empty(3, 7, 16), empty(2, 50, 16), empty(2, 50)
+        targets, mask = empty(3, 7, 2, dtype=torch.int64), empty(3, 7, dtype=torch.bool)
+        given = (hidden, weight, bias, targets, mask)
+        outputs = forward(*given, reduction, bound, False, 4000, "torch", dtype, needed)
+        assert all(output.is_cuda for output in outputs)
+        assert outputs[0].shape == (targets.shape if reduction == "none" else ())
+        grad = empty(3, 7, 2)
+        grads = gradient(grad, *given, bound, 4000, "torch", dtype, needed)
+        assert [x.shape for x in grads] == [x.shape for x in given[:3]]
 
 
 @needs_cuda
