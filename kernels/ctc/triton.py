@@ -73,7 +73,7 @@ class TritonEngine:
         self, grad: Tensor, columns: Tensor, utterances: Tensor, values: Tensor
     ) -> None:
         """Add values to the columns of each row; see the protocol."""
-        from kernels.ctc.triton_rows import put_columns
+        from kernels.ctc.triton_columns import put_columns
 
         with _on(grad.device):
             put_columns(grad, columns, utterances, values)

@@ -1,9 +1,12 @@
-"""What the lattice computes with: logarithms to base 2, in which the impossible is finite."""
+"""What the kernels compute with. Scores of the lattice are to base 2, the impossible finite."""
 
 from __future__ import annotations
 
+import torch
 import triton
 import triton.language as tl
+
+from kernels.dispatch import interpreting
 
 LOG2_E = tl.constexpr(1.4426950408889634)
 LN_2 = tl.constexpr(0.6931471805599453)
@@ -14,8 +17,9 @@ NEVER = tl.constexpr(-1e30)
 # A score below has an impossible step.
 POSSIBLE = tl.constexpr(-1e29)
 
-# tl.log2 becomes a polynomial of 12 FMAs and tl.exp2 a scaled form that keeps denormals. The
-# arguments here, a power in (0, 1] and 1 + it, lie where the function units err by 2^-22 at most.
+# tl.log2 becomes a polynomial of 12 FMAs, tl.exp2 and tl.exp a scaled form that keeps denormals.
+# Here the arguments of the logarithm lie in [1, 2], where its function unit errs by 2^-22 at most,
+# and a power below 2^-126 counts for nothing.
 LOG_ADD = tl.constexpr(
     """{
     .reg .f32 greater, other;
@@ -29,6 +33,12 @@ LOG_ADD = tl.constexpr(
     add.f32 $0, greater, other;
     }"""
 )
+EXP2 = tl.constexpr("ex2.approx.ftz.f32 $0, $1;")
+
+
+def is_fast(dtype: torch.dtype) -> bool:
+    """Say whether kernels can use NVIDIA's function units, which the interpreter has not."""
+    return not interpreting() and torch.version.hip is None and dtype == torch.float32
 
 
 @triton.jit  # type: ignore[untyped-decorator]
@@ -40,6 +50,17 @@ def log_add(a: tl.tensor, b: tl.tensor, FAST: tl.constexpr) -> tl.tensor:  # noq
         )
     else:
         return tl.maximum(a, b) + tl.log2(1.0 + tl.exp2(-tl.abs(a - b)))
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def exp(x: tl.tensor, FAST: tl.constexpr) -> tl.tensor:  # noqa: N803
+    """Return e^x, with FAST by NVIDIA's function units (float32 only)."""
+    if FAST:
+        return tl.inline_asm_elementwise(
+            EXP2, "=f,f", [x * LOG2_E], dtype=tl.float32, is_pure=True, pack=1
+        )
+    else:
+        return tl.exp(x)
 
 
 @triton.jit  # type: ignore[untyped-decorator]

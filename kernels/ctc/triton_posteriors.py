@@ -11,11 +11,10 @@ import triton.language as tl
 from torch import Tensor
 
 from kernels.ctc.triton_lattice import VARYING, sweep, utterance
-from kernels.ctc.triton_math import LN_2, NEVER, POSSIBLE
-from kernels.dispatch import interpreting
+from kernels.ctc.triton_math import LN_2, NEVER, POSSIBLE, is_fast
 
 TILE_STATES: Final = 1024
-"""Blanks, and as many labels, that a program of 128 threads turns into posteriors at once."""
+"""Blanks, and as many labels, of the frames that a program does: 8 of each for 128 threads."""
 
 
 @triton.jit  # type: ignore[untyped-decorator]
@@ -165,10 +164,11 @@ class Shape:
 def shape_for(labels: int, itemsize: int) -> Shape:
     """Return the shape of the sweep for targets of at most ``labels`` labels.
 
-    One warp has no barrier in its recursion. Eight neighbours of each kind are what it can do in
-    the time between two steps of the chain; past that, and for float64 past four, whose registers
-    are twice as wide, more warps share the labels. The depth covers the latency of memory, some
-    600 cycles, at 120 to 300 cycles a step, with no more code than that needs.
+    One warp has no barrier in its recursion. Eight neighbours (four in float64, whose registers
+    are twice as wide) keep its function units as busy as its chain of dependent instructions;
+    more labels go to more warps. A step takes 130 to 350 cycles by the number of neighbours and
+    more with barriers: the depths cover some 600 cycles, the latency of memory beyond the cache,
+    with no more code than that needs.
     """
     most = 8 if itemsize == 4 else 4
     neighbours, lanes = 1, 32
@@ -177,9 +177,13 @@ def shape_for(labels: int, itemsize: int) -> Shape:
             neighbours *= 2
         else:
             lanes *= 2
-    return Shape(
-        neighbours=neighbours, lanes=lanes, depth={1: 8, 2: 8, 4: 4, 8: 2}[neighbours]
-    )
+    depth = {1: 8, 2: 4, 4: 3, 8: 2}[neighbours] if lanes == 32 and itemsize == 4 else 1
+    return Shape(neighbours=neighbours, lanes=lanes, depth=depth)
+
+
+def tile_for(shape: Shape) -> int:
+    """Return the frames that a program of 128 threads turns into posteriors at once."""
+    return max(1, TILE_STATES // (shape.neighbours * shape.lanes))
 
 
 def run_lattice(
@@ -206,7 +210,6 @@ def run_lattice(
     excesses = emissions.new_empty((count, 2), dtype=torch.float64)
     links = targets.new_empty((count if posteriors else 0, slots), dtype=torch.int32)
     lengths = (first_rows, input_lengths, target_lengths, rows, width, max_frames)
-    fast = not interpreting() and torch.version.hip is None and emissions.dtype == torch.float32
     for join in (False, True) if posteriors else (False,):
         sweep[(count, 3 if posteriors and not join else 2)](
             emissions,
@@ -221,11 +224,11 @@ def run_lattice(
             DEPTH=shape.depth,
             KEEP=posteriors,
             JOIN=join,
-            FAST=fast,
+            FAST=is_fast(emissions.dtype),
             num_warps=shape.lanes // 32,
             enable_fp_fusion=True,
         )
-    tile = max(1, TILE_STATES // slots)
+    tile = tile_for(shape)
     finish[(count, max(1, triton.cdiv(max_frames, tile)) if posteriors else 1)](
         states,
         middle,

@@ -1,4 +1,4 @@
-"""Triton kernels: one pass over rows of logits, and the columns that the lattice adds to them."""
+"""Triton kernel: one pass over rows of logits."""
 
 from __future__ import annotations
 
@@ -12,72 +12,26 @@ import triton.language as tl
 from torch import Tensor
 
 from kernels.ctc.engine import RowStatistics, Terms
+from kernels.ctc.triton_columns import COLUMNS, clear, gather, logits_of
+from kernels.ctc.triton_math import exp, is_fast
 
 RESIDENT_BYTES: Final = 128 << 10
 """What a program holds of its row in registers, half of a multiprocessor's: 32,768 in float32."""
 STREAMED_BYTES: Final = 32 << 10
 """What it takes at once of a longer row."""
-COLUMNS: Final = 128
-"""Columns of an utterance that a program takes at once."""
+THREAD_BYTES: Final = 128
+"""What a thread has of that: enough loads under way for the latency of memory, in 64 registers."""
 
 # They change from batch to batch, which must not compile kernels anew; nor must the coefficients,
-# which may follow a schedule, or where one element a row starts.
+# which may follow a schedule, or where the first element of a row of few lies.
 VARYING = ["width", "height", "blank", "smoothing", "bonus", "penalty", "consistency"]
-SCALARS = ["columns", "utterances", "weights", "emissions", "regularisers", "entropies", "values"]
+SCALARS = ["columns", "utterances", "weights", "emissions", "regularisers", "entropies"]
 
 
 @triton.jit  # type: ignore[untyped-decorator]
 def _real(bits: tl.tensor, dtype: tl.constexpr) -> tl.tensor:
-    """Return the float64 that an argument holds the bits of: as a float it would be float32."""
+    """Return the float64 of these bits: an argument that is a float arrives as float32."""
     return bits.to(tl.int64).to(tl.float64, bitcast=True).to(dtype)
-
-
-@triton.jit  # type: ignore[untyped-decorator]
-def _scores(
-    at: tl.tensor,
-    column: tl.tensor,
-    inside: tl.tensor,
-    blank: tuple[tl.tensor, tl.tensor],
-    PENALTY: tl.constexpr,  # noqa: N803
-) -> tl.tensor:
-    """Load logits of a row, wide; what is not inside is -inf."""
-    place, penalty = blank
-    z = tl.load(at + column, mask=inside, other=float("-inf")).to(penalty.dtype)
-    if PENALTY:
-        z = tl.where(column == place, z - penalty, z)
-    return z
-
-
-@triton.jit  # type: ignore[untyped-decorator]
-def _normalizer(
-    z: tl.tensor,
-    at: tl.tensor,
-    classes: tl.tensor,
-    blank: tuple[tl.tensor, tl.tensor],
-    BLOCK: tl.constexpr,  # noqa: N803
-    RESIDENT: tl.constexpr,  # noqa: N803
-    PENALTY: tl.constexpr,  # noqa: N803
-) -> tuple[tl.tensor, tl.tensor]:
-    """Return the maximum of a row and the logarithm of its sum of exponentials less that.
-
-    Their sum would round away what tells close logits apart.
-    """
-    dtype: tl.constexpr = blank[1].dtype
-    if RESIDENT:
-        peak = tl.max(z, 0)
-        total = tl.sum(tl.exp(z - peak), 0)
-    else:
-        peak = tl.full((), -3e38, dtype)
-        total = tl.zeros((), dtype)
-        begin = classes * 0
-        while begin < classes:
-            column = begin + tl.arange(0, BLOCK)
-            z = _scores(at, column, column < classes, blank, PENALTY)
-            higher = tl.maximum(peak, tl.max(z, 0))
-            total = total * tl.exp(peak - higher) + tl.sum(tl.exp(z - higher), 0)
-            peak = higher
-            begin += BLOCK
-    return peak, tl.log(total)
 
 
 @triton.jit  # type: ignore[untyped-decorator]
@@ -87,88 +41,80 @@ def _times_log(p: tl.tensor, log_ratio: tl.tensor) -> tl.tensor:
 
 
 @triton.jit  # type: ignore[untyped-decorator]
-def _gather(
-    at: tl.tensor,
-    columns: tl.tensor,
-    emissions: tl.tensor,
-    classes: tl.tensor,
-    width: tl.tensor,
-    blank: tuple[tl.tensor, tl.tensor],
-    norm: tuple[tl.tensor, tl.tensor],
-    COLUMNS: tl.constexpr,  # noqa: N803
+def _normalizer(
+    z: tl.tensor,
+    row: tl.tensor,
+    blank: tl.tuple,
+    CLASSES: tl.constexpr,  # noqa: N803
+    BLOCK: tl.constexpr,  # noqa: N803
+    RESIDENT: tl.constexpr,  # noqa: N803
     PENALTY: tl.constexpr,  # noqa: N803
-) -> None:
-    """Write the log-probabilities of a row's columns."""
-    begin = width * 0
-    while begin < width:
-        place = begin + tl.arange(0, COLUMNS)
-        column = tl.load(columns + place, mask=place < width, other=-1)
-        z = _scores(at, column, (column >= 0) & (column < classes), blank, PENALTY)
-        tl.store(emissions + place, z - norm[0] - norm[1], mask=place < width)
-        begin += COLUMNS
+    FAST: tl.constexpr,  # noqa: N803
+) -> tuple[tl.tensor, tl.tensor]:
+    """Return the maximum of a row, and the logarithm of its sum of exponentials less that.
 
-
-@triton.jit  # type: ignore[untyped-decorator]
-def _clear(
-    out: tl.tensor,
-    columns: tl.tensor,
-    classes: tl.tensor,
-    width: tl.tensor,
-    COLUMNS: tl.constexpr,  # noqa: N803
-) -> None:
-    """Write 0 to a row's columns."""
-    begin = width * 0
-    while begin < width:
-        place = begin + tl.arange(0, COLUMNS)
-        column = tl.load(columns + place, mask=place < width, other=-1)
-        zero = tl.zeros((COLUMNS,), out.dtype.element_ty)
-        tl.store(out + column, zero, mask=(column >= 0) & (column < classes))
-        begin += COLUMNS
+    Added up, they would round away what tells close logits apart.
+    """
+    if RESIDENT:
+        peak = tl.max(z, 0)
+        total = tl.sum(exp(z - peak, FAST), 0)
+    else:
+        peak = tl.full((), -3e38, blank[1].dtype)
+        total = tl.zeros((), blank[1].dtype)
+        begin = 0
+        while begin < CLASSES:
+            column = begin + tl.arange(0, BLOCK)
+            part = logits_of(row, column, column < CLASSES, blank, PENALTY)
+            higher = tl.maximum(peak, tl.max(part, 0))
+            total = total * exp(peak - higher, FAST) + tl.sum(exp(part - higher, FAST), 0)
+            peak = higher
+            begin += BLOCK
+    return peak, tl.log(total)
 
 
 @triton.jit  # type: ignore[untyped-decorator]
 def _regularise(
-    z: tuple[tl.tensor, tl.tensor],
-    at: tuple[tl.tensor, tl.tensor],
-    norm: tuple[tl.tensor, tl.tensor],
-    other_norm: tuple[tl.tensor, tl.tensor],
-    classes: tl.tensor,
-    blank: tuple[tl.tensor, tl.tensor],
-    coefficients: tuple[tl.tensor, tl.tensor, tl.tensor],
+    z: tl.tuple,
+    rows: tl.tuple,
+    norms: tl.tuple,
+    blank: tl.tuple,
+    coefficients: tl.tuple,
     VIEWS: tl.constexpr,  # noqa: N803
+    CLASSES: tl.constexpr,  # noqa: N803
     BLOCK: tl.constexpr,  # noqa: N803
     RESIDENT: tl.constexpr,  # noqa: N803
     SMOOTHING: tl.constexpr,  # noqa: N803
     BONUS: tl.constexpr,  # noqa: N803
     PENALTY: tl.constexpr,  # noqa: N803
+    FAST: tl.constexpr,  # noqa: N803
 ) -> tuple[tl.tensor, tl.tensor]:
     """Return the terms of a row's loss beside CTC, and its entropy; pairs are own and other."""
     smoothing, bonus, consistency = coefficients
     logs = tl.zeros((), smoothing.dtype)
     entropy = tl.zeros((), smoothing.dtype)
     divergence = tl.zeros((), smoothing.dtype)
-    begin = classes * 0
-    while begin < classes:
+    begin = 0
+    while begin < CLASSES:
         column = begin + tl.arange(0, BLOCK)
-        inside = column < classes
+        inside = column < CLASSES
         if RESIDENT:
             own = z[0]
         else:
-            own = _scores(at[0], column, inside, blank, PENALTY)
-        log_p = own - norm[0] - norm[1]
+            own = logits_of(rows[0], column, inside, blank, PENALTY)
+        log_p = own - norms[0][0] - norms[0][1]
         if SMOOTHING:
             logs += tl.sum(tl.where(inside, log_p, 0.0), 0)
         if BONUS:
-            entropy -= tl.sum(_times_log(tl.exp(log_p), log_p), 0)
+            entropy -= tl.sum(_times_log(exp(log_p, FAST), log_p), 0)
         if VIEWS == 2:
             if RESIDENT:
                 other = z[1]
             else:
-                other = _scores(at[1], column, inside, blank, PENALTY)
-            log_q = other - other_norm[0] - other_norm[1]
-            divergence += tl.sum(_times_log(tl.exp(log_q), log_q - log_p), 0)
+                other = logits_of(rows[1], column, inside, blank, PENALTY)
+            log_q = other - norms[1][0] - norms[1][1]
+            divergence += tl.sum(_times_log(exp(log_q, FAST), log_q - log_p), 0)
         begin += BLOCK
-    return consistency * divergence - bonus * entropy - smoothing * (logs / classes), entropy
+    return consistency * divergence - bonus * entropy - smoothing * (logs / CLASSES), entropy
 
 
 @triton.jit  # type: ignore[untyped-decorator]
@@ -177,60 +123,62 @@ def _slope(
     log_q: tl.tensor,
     entropy: tl.tensor,
     weight: tl.tensor,
-    classes: tl.tensor,
-    coefficients: tuple[tl.tensor, tl.tensor, tl.tensor],
+    coefficients: tl.tuple,
     VIEWS: tl.constexpr,  # noqa: N803
+    CLASSES: tl.constexpr,  # noqa: N803
     SMOOTHING: tl.constexpr,  # noqa: N803
     BONUS: tl.constexpr,  # noqa: N803
+    FAST: tl.constexpr,  # noqa: N803
 ) -> tl.tensor:
     """Return the gradient of classes that are not the utterance's."""
     smoothing, bonus, consistency = coefficients
-    p = tl.exp(log_p)
+    p = exp(log_p, FAST)
     slope = p
     if BONUS:
         slope += bonus * (_times_log(p, log_p) + p * entropy)
     if SMOOTHING:
-        slope -= smoothing / classes
+        slope -= smoothing / CLASSES
     if VIEWS == 2:
-        slope += consistency * (p - tl.exp(log_q))
+        slope += consistency * (p - exp(log_q, FAST))
     # A weight of 0 beats what is not finite.
     return tl.where(weight == 0.0, 0.0, slope * weight)
 
 
 @triton.jit  # type: ignore[untyped-decorator]
 def _write_gradient(
-    z: tuple[tl.tensor, ...],
-    at: tuple[tl.tensor, ...],
-    norm: tuple[tuple[tl.tensor, tl.tensor], ...],
-    entropy: tuple[tl.tensor, ...],
-    weight: tuple[tl.tensor, ...],
-    out: tuple[tl.tensor, ...],
-    classes: tl.tensor,
-    blank: tuple[tl.tensor, tl.tensor],
-    coefficients: tuple[tl.tensor, tl.tensor, tl.tensor],
+    z: tl.tuple,
+    rows: tl.tuple,
+    norms: tl.tuple,
+    entropies: tl.tuple,
+    weights: tl.tuple,
+    out: tl.tuple,
+    blank: tl.tuple,
+    coefficients: tl.tuple,
     VIEWS: tl.constexpr,  # noqa: N803
+    CLASSES: tl.constexpr,  # noqa: N803
     BLOCK: tl.constexpr,  # noqa: N803
     RESIDENT: tl.constexpr,  # noqa: N803
     SMOOTHING: tl.constexpr,  # noqa: N803
     BONUS: tl.constexpr,  # noqa: N803
     PENALTY: tl.constexpr,  # noqa: N803
+    FAST: tl.constexpr,  # noqa: N803
 ) -> None:
     """Write the gradient of a row, or of both views, over which it may be."""
-    begin = classes * 0
-    while begin < classes:
+    begin = 0
+    while begin < CLASSES:
         column = begin + tl.arange(0, BLOCK)
-        inside = column < classes
+        inside = column < CLASSES
         logs = ()
         for v in tl.static_range(VIEWS):
             if RESIDENT:
                 own = z[v]
             else:
-                own = _scores(at[v], column, inside, blank, PENALTY)
-            logs = logs + (own - norm[v][0] - norm[v][1],)
+                own = logits_of(rows[v], column, inside, blank, PENALTY)
+            logs = logs + (own - norms[v][0] - norms[v][1],)
         for v in tl.static_range(VIEWS):
             slope = _slope(
-                logs[v], logs[VIEWS - 1 - v], entropy[v], weight[v], classes, coefficients,
-                VIEWS, SMOOTHING, BONUS,
+                logs[v], logs[VIEWS - 1 - v], entropies[v], weights[v], coefficients,
+                VIEWS, CLASSES, SMOOTHING, BONUS, FAST,
             )  # fmt: skip
             tl.store(out[v] + column, slope.to(out[v].dtype.element_ty), mask=inside)
         begin += BLOCK
@@ -248,7 +196,6 @@ def measure(
     emissions: tl.tensor,
     regularisers: tl.tensor,
     entropies: tl.tensor,
-    classes: tl.tensor,
     width: tl.tensor,
     height: tl.tensor,
     blank: tl.tensor,
@@ -257,6 +204,7 @@ def measure(
     penalty: tl.tensor,
     consistency: tl.tensor,
     VIEWS: tl.constexpr,  # noqa: N803
+    CLASSES: tl.constexpr,  # noqa: N803
     BLOCK: tl.constexpr,  # noqa: N803
     COLUMNS: tl.constexpr,  # noqa: N803
     RESIDENT: tl.constexpr,  # noqa: N803
@@ -264,16 +212,17 @@ def measure(
     BONUS: tl.constexpr,  # noqa: N803
     PENALTY: tl.constexpr,  # noqa: N803
     GRADIENT: tl.constexpr,  # noqa: N803
+    FAST: tl.constexpr,  # noqa: N803
 ) -> None:
     """Read one row, or the two views of a frame, and write what :meth:`Engine.rows` promises.
 
     With p the softmax of a row, l its logarithm, H its entropy and q the other view's softmax, the
     gradient of a column that is not the utterance's is, times the row's weight::
 
-        p + bonus * p (l + H) - smoothing / classes + consistency * (p - q)
+        p + bonus * p (l + H) - smoothing / CLASSES + consistency * (p - q)
 
     Args:
-        logits: (height * VIEWS, classes).
+        logits: (height * VIEWS, CLASSES).
         out: the same, may be ``logits``; with GRADIENT.
         columns: (B, width).
         utterances: (height * VIEWS,).
@@ -281,7 +230,6 @@ def measure(
         emissions: (height * VIEWS, width).
         regularisers: (height * VIEWS,); with a term beside CTC.
         entropies: (height * VIEWS,); with BONUS.
-        classes: of a row.
         width: of the columns.
         height: rows of a view, one a program.
         blank: class that the penalty is taken from.
@@ -290,114 +238,92 @@ def measure(
         penalty: of the blank.
         consistency: of two views.
         VIEWS: 2 with consistency, else 1.
-        BLOCK: classes that are handled at once.
+        CLASSES: of a row.
+        BLOCK: those that are handled at once.
         COLUMNS: columns that are.
         RESIDENT: whether BLOCK holds a row, which then is read once.
         SMOOTHING: whether there is such a term.
         BONUS: whether there is.
         PENALTY: whether there is.
         GRADIENT: whether to write ``out``.
+        FAST: see :func:`kernels.ctc.triton_math.exp`.
     """
     dtype: tl.constexpr = emissions.dtype.element_ty
     coefficients = (_real(smoothing, dtype), _real(bonus, dtype), _real(consistency, dtype))
     blank_penalty = (blank, _real(penalty, dtype))
-    row = tl.program_id(0).to(tl.int64)
+    first = tl.program_id(0).to(tl.int64)
     column = tl.arange(0, BLOCK)
     z = ()
-    at = ()
-    norm = ()
-    own = ()
+    rows = ()
+    norms = ()
     for v in tl.static_range(VIEWS):
-        at = at + (logits + (row + v * height) * classes,)
-        own = own + (columns + tl.load(utterances + row + v * height) * width,)
+        row = first + v * height
+        rows = rows + (logits + row * CLASSES,)
         scores = 0.0
         if RESIDENT:
-            scores = _scores(at[v], column, column < classes, blank_penalty, PENALTY)
+            scores = logits_of(rows[v], column, column < CLASSES, blank_penalty, PENALTY)
         z = z + (scores,)
-        norm = norm + (
-            _normalizer(scores, at[v], classes, blank_penalty, BLOCK, RESIDENT, PENALTY),
+        norms = norms + (
+            _normalizer(scores, rows[v], blank_penalty, CLASSES, BLOCK, RESIDENT, PENALTY, FAST),
         )
-        _gather(
-            at[v], own[v], emissions + (row + v * height) * width, classes, width, blank_penalty,
-            norm[v], COLUMNS, PENALTY,
+        own = columns + tl.load(utterances + row) * width
+        gather(
+            rows[v], own, emissions + row * width, width, blank_penalty, norms[v],
+            CLASSES, COLUMNS, PENALTY,
         )  # fmt: skip
-    entropy = ()
+    found = ()
     for v in tl.static_range(VIEWS):
-        o: tl.constexpr = VIEWS - 1 - v
-        found = tl.zeros((), dtype)
+        entropy = tl.zeros((), dtype)
         if SMOOTHING or BONUS or VIEWS == 2:
-            loss, found = _regularise(
-                (z[v], z[o]), (at[v], at[o]), norm[v], norm[o], classes, blank_penalty,
-                coefficients, VIEWS, BLOCK, RESIDENT, SMOOTHING, BONUS, PENALTY,
+            loss, entropy = _regularise(
+                (z[v], z[VIEWS - 1 - v]),
+                (rows[v], rows[VIEWS - 1 - v]),
+                (norms[v], norms[VIEWS - 1 - v]),
+                blank_penalty, coefficients,
+                VIEWS, CLASSES, BLOCK, RESIDENT, SMOOTHING, BONUS, PENALTY, FAST,
             )  # fmt: skip
-            tl.store(regularisers + row + v * height, loss)
+            tl.store(regularisers + first + v * height, loss)
         if BONUS:
-            tl.store(entropies + row + v * height, found)
-        entropy = entropy + (found,)
+            tl.store(entropies + first + v * height, entropy)
+        found = found + (entropy,)
     if GRADIENT:
         weight = ()
-        to = ()
+        target = ()
         for v in tl.static_range(VIEWS):
-            weight = weight + (tl.load(weights + row + v * height),)
-            to = to + (out + (row + v * height) * classes,)
-        # All columns of a row are read by now, whichever thread overwrites them.
+            weight = weight + (tl.load(weights + first + v * height),)
+            target = target + (out + (first + v * height) * CLASSES,)
+        # All columns of a row have been read, whichever thread overwrites them.
         tl.debug_barrier()
         _write_gradient(
-            z, at, norm, entropy, weight, to, classes, blank_penalty, coefficients,
-            VIEWS, BLOCK, RESIDENT, SMOOTHING, BONUS, PENALTY,
+            z, rows, norms, found, weight, target, blank_penalty, coefficients,
+            VIEWS, CLASSES, BLOCK, RESIDENT, SMOOTHING, BONUS, PENALTY, FAST,
         )  # fmt: skip
         tl.debug_barrier()
         for v in tl.static_range(VIEWS):
-            _clear(to[v], own[v], classes, width, COLUMNS)
-
-
-@triton.jit(  # type: ignore[untyped-decorator]
-    do_not_specialize=VARYING, do_not_specialize_on_alignment=SCALARS
-)
-def put(
-    grad: tl.tensor,
-    columns: tl.tensor,
-    utterances: tl.tensor,
-    values: tl.tensor,
-    classes: tl.tensor,
-    width: tl.tensor,
-    COLUMNS: tl.constexpr,  # noqa: N803
-) -> None:
-    """Write those of a row's values that are not 0 to its columns, which are 0."""
-    row = tl.program_id(0).to(tl.int64)
-    columns += tl.load(utterances + row) * width
-    begin = width * 0
-    while begin < width:
-        place = begin + tl.arange(0, COLUMNS)
-        column = tl.load(columns + place, mask=place < width, other=-1)
-        value = tl.load(values + row * width + place, mask=place < width, other=0.0)
-        known = (column >= 0) & (column < classes) & (value != 0.0)
-        tl.store(grad + row * classes + column, value.to(grad.dtype.element_ty), mask=known)
-        begin += COLUMNS
+            own = columns + tl.load(utterances + first + v * height) * width
+            clear(target[v], own, width, CLASSES, COLUMNS)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Launch:
-    """How a program takes a row; see :func:`launch_for`."""
+    """How programs take their rows; see :func:`launch_for`."""
 
     block: int
     warps: int
     resident: bool
 
 
-def launch_for(classes: int, itemsize: int, views: int) -> Launch:
+def launch_for(classes: int, itemsize: int, terms: Terms) -> Launch:
     """Return how programs take rows of float32 (``itemsize`` 4) or float64 (8) logits.
 
-    A thread has 32 float32 values of its row: enough loads under way for the memory's latency,
-    few enough registers for 2048 threads of a multiprocessor at 64 of 128.
+    Terms beside CTC need registers for more than the row.
     """
-    room = RESIDENT_BYTES // (itemsize * views)
+    each = itemsize * (2 if terms.consistency else 1)
     block = max(32, triton.next_power_of_2(classes))
-    resident = block <= room
+    resident = block * each <= RESIDENT_BYTES // (2 if terms.regularised else 1)
     if not resident:
-        block = STREAMED_BYTES // (itemsize * views)
-    warps = block * itemsize * views // (32 * 32 * 4)
-    return Launch(block=block, warps=min(max(warps, 1), 32), resident=resident)
+        block = STREAMED_BYTES // each
+    return Launch(block=block, warps=max(1, block * each // (32 * THREAD_BYTES)), resident=resident)
 
 
 def measure_rows(
@@ -416,19 +342,17 @@ def measure_rows(
     regulariser = logits.new_empty(rows if terms.regularised else 0, dtype=dtype)
     entropy = logits.new_empty(rows if terms.entropy_bonus else 0, dtype=dtype)
     views = 2 if terms.consistency else 1
-    gradient = weights is not None and out is not None
-    launch = launch_for(classes, dtype.itemsize, views)
+    launch = launch_for(classes, dtype.itemsize, terms)
     if rows:
         measure[(rows // views,)](
             logits,
-            out if gradient else logits,
+            logits if out is None else out,
             columns.contiguous(),
             utterances.contiguous(),
-            weights.contiguous() if weights is not None and gradient else emissions,
+            emissions if weights is None else weights.contiguous(),
             emissions,
             regulariser,
             entropy,
-            classes,
             width,
             rows // views,
             terms.blank,
@@ -437,33 +361,19 @@ def measure_rows(
             _bits(terms.blank_penalty),
             _bits(terms.consistency),
             VIEWS=views,
+            CLASSES=classes,
             BLOCK=launch.block,
             COLUMNS=COLUMNS,
             RESIDENT=launch.resident,
             SMOOTHING=terms.label_smoothing != 0,
             BONUS=terms.entropy_bonus != 0,
             PENALTY=terms.blank_penalty != 0,
-            GRADIENT=gradient,
+            GRADIENT=weights is not None and out is not None,
+            FAST=is_fast(dtype),
             num_warps=launch.warps,
             enable_fp_fusion=True,
         )
     return RowStatistics(emissions, regulariser, entropy)
-
-
-def put_columns(grad: Tensor, columns: Tensor, utterances: Tensor, values: Tensor) -> None:
-    """Launch :func:`put`; see :meth:`kernels.ctc.engine.Engine.add_columns`."""
-    if grad.shape[0]:
-        put[(grad.shape[0],)](
-            grad,
-            columns.contiguous(),
-            utterances.contiguous(),
-            values.contiguous(),
-            grad.shape[1],
-            columns.shape[1],
-            COLUMNS=COLUMNS,
-            num_warps=1,
-            enable_fp_fusion=True,
-        )
 
 
 def _bits(value: float) -> int:
