@@ -1,5 +1,8 @@
 """Triton: what is done to the columns of a row's utterance alone."""
 
+# Constants of a kernel are in capitals.
+# ruff: noqa: N803
+
 from __future__ import annotations
 
 from typing import Final
@@ -18,7 +21,7 @@ def logits_of(
     column: tl.tensor,
     inside: tl.tensor,
     blank: tl.tuple,
-    PENALTY: tl.constexpr,  # noqa: N803
+    PENALTY: tl.constexpr,
 ) -> tl.tensor:
     """Load logits of a row in the dtype of the penalty; what is not inside is -inf."""
     place, penalty = blank
@@ -36,9 +39,9 @@ def gather(
     width: tl.tensor,
     blank: tl.tuple,
     norm: tl.tuple,
-    CLASSES: tl.constexpr,  # noqa: N803
-    COLUMNS: tl.constexpr,  # noqa: N803
-    PENALTY: tl.constexpr,  # noqa: N803
+    CLASSES: tl.constexpr,
+    COLUMNS: tl.constexpr,
+    PENALTY: tl.constexpr,
 ) -> None:
     """Write the log-probabilities of a row's columns."""
     begin = 0
@@ -55,8 +58,8 @@ def clear(
     row: tl.tensor,
     columns: tl.tensor,
     width: tl.tensor,
-    CLASSES: tl.constexpr,  # noqa: N803
-    COLUMNS: tl.constexpr,  # noqa: N803
+    CLASSES: tl.constexpr,
+    COLUMNS: tl.constexpr,
 ) -> None:
     """Write 0 to a row's columns."""
     begin = 0
@@ -78,8 +81,8 @@ def put(
     utterances: tl.tensor,
     values: tl.tensor,
     width: tl.tensor,
-    CLASSES: tl.constexpr,  # noqa: N803
-    COLUMNS: tl.constexpr,  # noqa: N803
+    CLASSES: tl.constexpr,
+    COLUMNS: tl.constexpr,
 ) -> None:
     """Write those of a row's values that are not 0 to its columns, which are 0."""
     row = tl.program_id(0).to(tl.int64)

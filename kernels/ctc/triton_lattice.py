@@ -27,6 +27,10 @@ Without it float32 scores of thousands would leave posteriors three digits after
 is taken was computed DEPTH steps before, so that no step waits for the maximum over the lanes.
 """
 
+# Constants of a kernel are in capitals; its language has no (*tuple, item) and takes branches apart
+# at compile time only where they are statements.
+# ruff: noqa: N803, N806, RUF005
+
 from __future__ import annotations
 
 import triton
@@ -69,8 +73,8 @@ def _forward(
     y: tl.tuple,
     skip: tl.tuple,
     lane: tl.tensor,
-    K: tl.constexpr,  # noqa: N803
-    FAST: tl.constexpr,  # noqa: N803
+    K: tl.constexpr,
+    FAST: tl.constexpr,
 ) -> tuple[tl.tuple, tl.tuple]:
     log2_e = tl.full((), LOG2_E, y[0].dtype)
     edge = tl.gather(label[K - 1], tl.maximum(lane - 1, 0), 0)
@@ -92,8 +96,8 @@ def _backward(
     y: tl.tuple,
     skip: tl.tuple,
     lane: tl.tensor,
-    K: tl.constexpr,  # noqa: N803
-    FAST: tl.constexpr,  # noqa: N803
+    K: tl.constexpr,
+    FAST: tl.constexpr,
 ) -> tuple[tl.tuple, tl.tuple]:
     LANES: tl.constexpr = lane.shape[0]
     log2_e = tl.full((), LOG2_E, y[0].dtype)
@@ -118,7 +122,7 @@ def _emissions(
     row: tl.tensor,
     lane: tl.tensor,
     used: tl.tensor,
-    K: tl.constexpr,  # noqa: N803
+    K: tl.constexpr,
 ) -> tl.tuple:
     """Load a frame's log-probabilities of the blank and of each lane's labels."""
     y = (possible_or_never(tl.load(row)),)
@@ -139,7 +143,7 @@ def _pairs(at: tl.tensor, lane: tl.tensor) -> tl.tensor:
 def _load_states(
     at: tl.tensor,
     lane: tl.tensor,
-    K: tl.constexpr,  # noqa: N803
+    K: tl.constexpr,
 ) -> tl.tuple:
     pairs = _pairs(at, lane)
     states = ()
@@ -155,8 +159,8 @@ def _store_states(
     label: tl.tuple,
     others: tl.tuple,
     lane: tl.tensor,
-    K: tl.constexpr,  # noqa: N803
-    JOIN: tl.constexpr,  # noqa: N803
+    K: tl.constexpr,
+    JOIN: tl.constexpr,
 ) -> None:
     pairs = _pairs(at, lane)
     for j in tl.static_range(K):
@@ -170,7 +174,7 @@ def _store_states(
 def _magnitude(
     blank: tl.tuple,
     label: tl.tuple,
-    K: tl.constexpr,  # noqa: N803
+    K: tl.constexpr,
 ) -> tl.tensor:
     peak = tl.maximum(blank[0], label[0])
     for j in tl.static_range(1, K):
@@ -183,7 +187,7 @@ def _magnitude(
 def _lower(
     scores: tl.tuple,
     by: tl.tensor,
-    K: tl.constexpr,  # noqa: N803
+    K: tl.constexpr,
 ) -> tl.tuple:
     lowered = ()
     for j in tl.static_range(K):
@@ -200,11 +204,11 @@ def _step(
     others: tl.tuple,
     skip: tl.tuple,
     lane: tl.tensor,
-    K: tl.constexpr,  # noqa: N803
-    FORWARD: tl.constexpr,  # noqa: N803
-    KEEP: tl.constexpr,  # noqa: N803
-    JOIN: tl.constexpr,  # noqa: N803
-    FAST: tl.constexpr,  # noqa: N803
+    K: tl.constexpr,
+    FORWARD: tl.constexpr,
+    KEEP: tl.constexpr,
+    JOIN: tl.constexpr,
+    FAST: tl.constexpr,
 ) -> tuple[tl.tuple, tl.tuple]:
     """Consume a frame; what a frame keeps is forward with its emissions, backward without."""
     if FORWARD:
@@ -227,12 +231,12 @@ def _walk(
     width: tl.tensor,
     used: tl.tensor,
     count: tl.tensor,
-    K: tl.constexpr,  # noqa: N803
-    DEPTH: tl.constexpr,  # noqa: N803
-    FORWARD: tl.constexpr,  # noqa: N803
-    KEEP: tl.constexpr,  # noqa: N803
-    JOIN: tl.constexpr,  # noqa: N803
-    FAST: tl.constexpr,  # noqa: N803
+    K: tl.constexpr,
+    DEPTH: tl.constexpr,
+    FORWARD: tl.constexpr,
+    KEEP: tl.constexpr,
+    JOIN: tl.constexpr,
+    FAST: tl.constexpr,
 ) -> tuple[tl.tuple, tl.tuple, tl.tensor]:
     """Consume ``count`` frames from the one at ``row``; return the states and what was taken off.
 
@@ -298,12 +302,12 @@ def _from_one_end(
     width: tl.tensor,
     frames: tl.tensor,
     used: tl.tensor,
-    K: tl.constexpr,  # noqa: N803
-    DEPTH: tl.constexpr,  # noqa: N803
-    FORWARD: tl.constexpr,  # noqa: N803
-    KEEP: tl.constexpr,  # noqa: N803
-    JOIN: tl.constexpr,  # noqa: N803
-    FAST: tl.constexpr,  # noqa: N803
+    K: tl.constexpr,
+    DEPTH: tl.constexpr,
+    FORWARD: tl.constexpr,
+    KEEP: tl.constexpr,
+    JOIN: tl.constexpr,
+    FAST: tl.constexpr,
 ) -> None:
     SIZE: tl.constexpr = 2 * K * lane.shape[0]
     half = frames // 2
@@ -345,7 +349,7 @@ def _link_repeats(
     links: tl.tensor,
     targets: tl.tensor,
     used: tl.tensor,
-    SLOTS: tl.constexpr,  # noqa: N803
+    SLOTS: tl.constexpr,
 ) -> None:
     """Store for each label where the same label comes next, or -1: next if it is the first of its
     kind, else -3 - next.
@@ -377,12 +381,12 @@ def sweep(
     rows: tl.tensor,
     width: tl.tensor,
     max_frames: tl.tensor,
-    K: tl.constexpr,  # noqa: N803
-    LANES: tl.constexpr,  # noqa: N803
-    DEPTH: tl.constexpr,  # noqa: N803
-    KEEP: tl.constexpr,  # noqa: N803
-    JOIN: tl.constexpr,  # noqa: N803
-    FAST: tl.constexpr,  # noqa: N803
+    K: tl.constexpr,
+    LANES: tl.constexpr,
+    DEPTH: tl.constexpr,
+    KEEP: tl.constexpr,
+    JOIN: tl.constexpr,
+    FAST: tl.constexpr,
 ) -> None:
     """Go from both ends of utterances to their middle or, with JOIN, from there to the ends.
 

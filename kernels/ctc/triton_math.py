@@ -1,5 +1,8 @@
 """What the kernels compute with. Scores of the lattice are to base 2, the impossible finite."""
 
+# Constants of a kernel are in capitals.
+# ruff: noqa: N803
+
 from __future__ import annotations
 
 import torch
@@ -42,7 +45,7 @@ def is_fast(dtype: torch.dtype) -> bool:
 
 
 @triton.jit  # type: ignore[untyped-decorator]
-def log_add(a: tl.tensor, b: tl.tensor, FAST: tl.constexpr) -> tl.tensor:  # noqa: N803
+def log_add(a: tl.tensor, b: tl.tensor, FAST: tl.constexpr) -> tl.tensor:
     """Return log2(2^a + 2^b), with FAST by NVIDIA's function units (float32 only)."""
     if FAST:
         return tl.inline_asm_elementwise(
@@ -53,7 +56,7 @@ def log_add(a: tl.tensor, b: tl.tensor, FAST: tl.constexpr) -> tl.tensor:  # noq
 
 
 @triton.jit  # type: ignore[untyped-decorator]
-def exp(x: tl.tensor, FAST: tl.constexpr) -> tl.tensor:  # noqa: N803
+def exp(x: tl.tensor, FAST: tl.constexpr) -> tl.tensor:
     """Return e^x, with FAST by NVIDIA's function units (float32 only)."""
     if FAST:
         return tl.inline_asm_elementwise(

@@ -1,5 +1,9 @@
 """Triton kernel: the likelihood where both recursions meet, and posteriors from their sums."""
 
+# Constants of a kernel are in capitals; its language has no (*tuple, item) and takes branches apart
+# at compile time only where they are statements.
+# ruff: noqa: N803, N806, SIM102
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -21,7 +25,7 @@ TILE_STATES: Final = 1024
 def _log_likelihood(
     middle: tl.tensor,
     excesses: tl.tensor,
-    SIZE: tl.constexpr,  # noqa: N803
+    SIZE: tl.constexpr,
 ) -> tl.tensor:
     """Return the logarithm to base 2, of whose parts only float64 can hold the sum."""
     state = tl.arange(0, SIZE)
@@ -34,8 +38,8 @@ def _log_likelihood(
 @triton.jit  # type: ignore[untyped-decorator]
 def _place(
     k: tl.tensor,
-    K: tl.constexpr,  # noqa: N803
-    LANES: tl.constexpr,  # noqa: N803
+    K: tl.constexpr,
+    LANES: tl.constexpr,
 ) -> tl.tensor:
     """Return where the states of a frame keep blank k; label k is the next."""
     return ((k % K) * LANES + k // K) * 2
@@ -50,8 +54,8 @@ def _tile(
     width: tl.tensor,
     used: tl.tensor,
     frame: tl.tensor,
-    K: tl.constexpr,  # noqa: N803
-    LANES: tl.constexpr,  # noqa: N803
+    K: tl.constexpr,
+    LANES: tl.constexpr,
 ) -> None:
     """Write the posteriors of frames: the exponentials of their states over the sum of these.
 
@@ -98,10 +102,10 @@ def finish(
     rows: tl.tensor,
     width: tl.tensor,
     max_frames: tl.tensor,
-    K: tl.constexpr,  # noqa: N803
-    LANES: tl.constexpr,  # noqa: N803
-    TILE: tl.constexpr,  # noqa: N803
-    POSTERIORS: tl.constexpr,  # noqa: N803
+    K: tl.constexpr,
+    LANES: tl.constexpr,
+    TILE: tl.constexpr,
+    POSTERIORS: tl.constexpr,
 ) -> None:
     """Write losses and, with POSTERIORS, those of frames of utterances that have an alignment.
 

@@ -1,5 +1,9 @@
 """Triton kernel: one pass over rows of logits."""
 
+# Constants of a kernel are in capitals; its language has no (*tuple, item) and takes branches apart
+# at compile time only where they are statements.
+# ruff: noqa: N803, RUF005, SIM108
+
 from __future__ import annotations
 
 import struct
@@ -45,11 +49,11 @@ def _normalizer(
     z: tl.tensor,
     row: tl.tensor,
     blank: tl.tuple,
-    CLASSES: tl.constexpr,  # noqa: N803
-    BLOCK: tl.constexpr,  # noqa: N803
-    RESIDENT: tl.constexpr,  # noqa: N803
-    PENALTY: tl.constexpr,  # noqa: N803
-    FAST: tl.constexpr,  # noqa: N803
+    CLASSES: tl.constexpr,
+    BLOCK: tl.constexpr,
+    RESIDENT: tl.constexpr,
+    PENALTY: tl.constexpr,
+    FAST: tl.constexpr,
 ) -> tuple[tl.tensor, tl.tensor]:
     """Return the maximum of a row, and the logarithm of its sum of exponentials less that.
 
@@ -79,14 +83,14 @@ def _regularise(
     norms: tl.tuple,
     blank: tl.tuple,
     coefficients: tl.tuple,
-    VIEWS: tl.constexpr,  # noqa: N803
-    CLASSES: tl.constexpr,  # noqa: N803
-    BLOCK: tl.constexpr,  # noqa: N803
-    RESIDENT: tl.constexpr,  # noqa: N803
-    SMOOTHING: tl.constexpr,  # noqa: N803
-    BONUS: tl.constexpr,  # noqa: N803
-    PENALTY: tl.constexpr,  # noqa: N803
-    FAST: tl.constexpr,  # noqa: N803
+    VIEWS: tl.constexpr,
+    CLASSES: tl.constexpr,
+    BLOCK: tl.constexpr,
+    RESIDENT: tl.constexpr,
+    SMOOTHING: tl.constexpr,
+    BONUS: tl.constexpr,
+    PENALTY: tl.constexpr,
+    FAST: tl.constexpr,
 ) -> tuple[tl.tensor, tl.tensor]:
     """Return the terms of a row's loss beside CTC, and its entropy; pairs are own and other."""
     smoothing, bonus, consistency = coefficients
@@ -124,11 +128,11 @@ def _slope(
     entropy: tl.tensor,
     weight: tl.tensor,
     coefficients: tl.tuple,
-    VIEWS: tl.constexpr,  # noqa: N803
-    CLASSES: tl.constexpr,  # noqa: N803
-    SMOOTHING: tl.constexpr,  # noqa: N803
-    BONUS: tl.constexpr,  # noqa: N803
-    FAST: tl.constexpr,  # noqa: N803
+    VIEWS: tl.constexpr,
+    CLASSES: tl.constexpr,
+    SMOOTHING: tl.constexpr,
+    BONUS: tl.constexpr,
+    FAST: tl.constexpr,
 ) -> tl.tensor:
     """Return the gradient of classes that are not the utterance's."""
     smoothing, bonus, consistency = coefficients
@@ -154,14 +158,14 @@ def _write_gradient(
     out: tl.tuple,
     blank: tl.tuple,
     coefficients: tl.tuple,
-    VIEWS: tl.constexpr,  # noqa: N803
-    CLASSES: tl.constexpr,  # noqa: N803
-    BLOCK: tl.constexpr,  # noqa: N803
-    RESIDENT: tl.constexpr,  # noqa: N803
-    SMOOTHING: tl.constexpr,  # noqa: N803
-    BONUS: tl.constexpr,  # noqa: N803
-    PENALTY: tl.constexpr,  # noqa: N803
-    FAST: tl.constexpr,  # noqa: N803
+    VIEWS: tl.constexpr,
+    CLASSES: tl.constexpr,
+    BLOCK: tl.constexpr,
+    RESIDENT: tl.constexpr,
+    SMOOTHING: tl.constexpr,
+    BONUS: tl.constexpr,
+    PENALTY: tl.constexpr,
+    FAST: tl.constexpr,
 ) -> None:
     """Write the gradient of a row, or of both views, over which it may be."""
     begin = 0
@@ -203,16 +207,16 @@ def measure(
     bonus: tl.tensor,
     penalty: tl.tensor,
     consistency: tl.tensor,
-    VIEWS: tl.constexpr,  # noqa: N803
-    CLASSES: tl.constexpr,  # noqa: N803
-    BLOCK: tl.constexpr,  # noqa: N803
-    COLUMNS: tl.constexpr,  # noqa: N803
-    RESIDENT: tl.constexpr,  # noqa: N803
-    SMOOTHING: tl.constexpr,  # noqa: N803
-    BONUS: tl.constexpr,  # noqa: N803
-    PENALTY: tl.constexpr,  # noqa: N803
-    GRADIENT: tl.constexpr,  # noqa: N803
-    FAST: tl.constexpr,  # noqa: N803
+    VIEWS: tl.constexpr,
+    CLASSES: tl.constexpr,
+    BLOCK: tl.constexpr,
+    COLUMNS: tl.constexpr,
+    RESIDENT: tl.constexpr,
+    SMOOTHING: tl.constexpr,
+    BONUS: tl.constexpr,
+    PENALTY: tl.constexpr,
+    GRADIENT: tl.constexpr,
+    FAST: tl.constexpr,
 ) -> None:
     """Read one row, or the two views of a frame, and write what :meth:`Engine.rows` promises.
 
