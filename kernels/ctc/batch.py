@@ -156,6 +156,11 @@ class Chunk:
             return self.of(frames)
         return frames.index_select(0, self.of(self.batch.frames))
 
+    def place(self, out: Tensor) -> Tensor | None:
+        """Return the chunk's rows of (B * T, ...) ``out`` as a view, if they follow each other."""
+        apart = self.batch.frames is not None or self.batch.views > 1
+        return None if apart else out[self.start : self.stop]
+
     def put(self, values: Tensor, out: Tensor) -> None:
         """Write the chunk's rows to their places in (B * T, ...) ``out``."""
         if self.batch.frames is None:

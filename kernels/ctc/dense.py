@@ -70,14 +70,14 @@ def backward(
     values = passes.weighted(batch.pack(found.columns), row_weights)
     result = torch.zeros(logits.shape, dtype=logits.dtype, device=logits.device)
     flat = result.flatten(0, 1)
-    in_place = batch.frames is None and batch.views == 1
     for chunk in batch.chunks(passes.rows_per_chunk(options, logits.shape[2], logits)):
         rows = _rows(chunk, logits)
-        out = chunk.of(flat) if in_place else torch.empty_like(rows)
+        place = chunk.place(flat)
+        out = torch.empty_like(rows) if place is None else place
         utterances = chunk.of(batch.utterances)
         engine.rows(rows, batch.columns, utterances, chunk.of(row_weights), options.terms, out=out)
         engine.add_columns(out, batch.columns, utterances, chunk.of(values))
-        if not in_place:
+        if place is None:
             chunk.put(out, flat)
     return result
 

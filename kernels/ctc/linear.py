@@ -88,9 +88,11 @@ class Gradients(NamedTuple):
     def add_rows(self, chunk: Chunk, rows: Tensor, grad: Tensor, weight: Tensor) -> None:
         """Push the (n, V) gradient of a chunk's logits through the projection of its rows."""
         if self.hidden is not None:
-            product = torch.empty(rows.shape, dtype=self.hidden.dtype, device=rows.device)
+            place = chunk.place(self.hidden)
+            product = self.hidden.new_empty(rows.shape) if place is None else place
             multiply(grad, weight, product)
-            chunk.put(product, self.hidden)
+            if place is None:
+                chunk.put(product, self.hidden)
         if self.weight is not None:
             accumulate(grad.T, rows, self.weight)
         if self.bias is not None:
@@ -105,21 +107,28 @@ class Gradients(NamedTuple):
         if self.hidden is not None:
             hidden = self.hidden.unflatten(0, batch.shape)
             accumulate(narrow, projection.weight[batch.columns].to(dtype), hidden)
-        places = (batch.columns.flatten(),)
+        places = batch.columns.flatten()
         if self.weight is not None:
             frames = projection.frames.unflatten(0, batch.shape).to(dtype)
             rows = values.new_empty((*batch.columns.shape, frames.shape[2]))
             multiply(narrow.transpose(1, 2), frames, rows)
-            # Sorted before it is summed on CUDA, unlike index_add: the result does not vary.
-            self.weight.index_put_(places, rows.flatten(0, 1), accumulate=True)
+            _add_at(self.weight, places, rows.flatten(0, 1))
         if self.bias is not None:
-            self.bias.index_put_(places, padded.sum(dim=1).flatten(), accumulate=True)
+            _add_at(self.bias, places, padded.sum(dim=1).flatten())
 
     def divide(self, factor: Tensor) -> None:
         """Divide the sums by a factor."""
         for part in self:
             if part is not None:
                 part.div_(factor)
+
+
+def _add_at(total: Tensor, places: Tensor, values: Tensor) -> None:
+    """Add rows of values to those of ``total``, equal places in an order that does not vary."""
+    if total.device.type == "cpu":
+        total.index_add_(0, places, values)
+    else:
+        total.index_put_((places,), values, accumulate=True)
 
 
 def without_forbidden(batch: Batch, bias: Tensor | None) -> Batch:

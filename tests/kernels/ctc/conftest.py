@@ -24,11 +24,21 @@ def engine_backend(request: pytest.FixtureRequest, device: torch.device) -> str:
 
 
 @pytest.fixture
+def quick_backend(backend: str) -> str:
+    """Each backend but the interpreter: for what the drivers do alike with every engine."""
+    return _without_interpreter(backend)
+
+
+@pytest.fixture
 def fast_backend(engine_backend: str) -> str:
-    """A backend behind the opaque ops, without the interpreter: for what would take it minutes."""
-    if engine_backend == "triton" and interpreting():
+    """Each backend behind the opaque ops but the interpreter."""
+    return _without_interpreter(engine_backend)
+
+
+def _without_interpreter(name: str) -> str:
+    if name == "triton" and interpreting():
         pytest.skip("takes the interpreter minutes")
-    return engine_backend
+    return name
 
 
 def _runnable(name: str, device: torch.device) -> str:

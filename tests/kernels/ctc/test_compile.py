@@ -101,6 +101,7 @@ def test_full_graph(
         assert relative_error(found, wanted) < 1e-6
 
 
+@pytest.mark.slow
 def test_inductor(device: torch.device) -> None:
     example = tiny(device)
 

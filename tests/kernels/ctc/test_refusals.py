@@ -181,10 +181,8 @@ def test_devices(example: Example) -> None:
 def test_sharded_tensors(example: Example) -> None:
     distributed = pytest.importorskip("torch.distributed.tensor")
 
-    class Stored(torch.distributed.HashStore):
-        """Enough of a store for a group of one."""
-
-    torch.distributed.init_process_group("gloo", store=Stored(), rank=0, world_size=1)
+    store = torch.distributed.HashStore()
+    torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
     try:
         mesh = torch.distributed.init_device_mesh("cpu", (1,))
         sharded = distributed.distribute_tensor(
