@@ -181,7 +181,7 @@ def prepare(shape: tuple[int, int], classes: int, labels: Labels, options: Optio
     Raises:
         KernelInputError: names the utterance and position at fault.
     """
-    _check(shape[1], classes, labels, options)
+    _check_lengths(shape[1], labels, options, reads_all=False)
     device = labels.targets.device
     width, blank = labels.targets.shape[1], options.terms.blank
     known = labels.input_lengths if labels.input_lengths.device.type == "cpu" else None
@@ -196,10 +196,13 @@ def prepare(shape: tuple[int, int], classes: int, labels: Labels, options: Optio
     # The blank stands in padding and nowhere else, and nothing had to be brought into range.
     wrong = ((labelled == blank) == inside) | (labelled != targets)
     broken = wrong.any(dim=1)
-    broken |= given[0] != input_lengths
-    broken |= given[1] != target_lengths
+    if known is None or labels.target_lengths.device.type != "cpu":
+        broken |= (given[0] != input_lengths) | (given[1] != target_lengths)
     if options.terms.consistency:
         broken |= _unequal_views(targets, input_lengths, target_lengths)
+    reads = device.type == "cpu" if options.validate is None else options.validate
+    if reads and bool(broken.any()):
+        _refuse(shape[1], classes, labels, options)
     columns = torch.nn.functional.pad(targets, (1, 0), value=blank)
     repeats = ((targets[:, 1:] == targets[:, :-1]) & inside[:, 1:]).sum(dim=1)
     frames, utterances, first_rows, padding, longest = _rows(shape, known, input_lengths, device)
@@ -240,25 +243,26 @@ def first_columns(labels: Tensor) -> Tensor:
     return torch.empty_like(places).scatter_(1, places, places.gather(1, heads))
 
 
-def _check(frames: int, classes: int, labels: Labels, options: Options) -> None:
-    """Check what the host can read; with ``validate``, all of it, for which it may wait."""
-    reads_all = options.validate
-    if reads_all is None:
-        reads_all = labels.targets.device.type == "cpu"
-    pairs = options.terms.consistency > 0
+def _check_lengths(frames: int, labels: Labels, options: Options, *, reads_all: bool) -> None:
+    """Refuse lengths that cannot be, of those on CPU or of all."""
+    width = labels.targets.shape[1]
     for name, lengths, limit, what in (
         ("input_lengths", labels.input_lengths, frames, "the number of frames"),
-        ("target_lengths", labels.target_lengths, labels.targets.shape[1], "the width of targets"),
+        ("target_lengths", labels.target_lengths, width, "the width of targets"),
     ):
         if reads_all or lengths.device.type == "cpu":
             content.check_lengths(name, lengths.cpu(), limit, what)
-            if pairs:
+            if options.terms.consistency:
                 content.check_pair_lengths(name, lengths.cpu())
-    if reads_all:
-        targets, lengths = labels.targets.cpu(), labels.target_lengths.cpu()
-        content.check_targets(targets, lengths, classes=classes, blank=options.terms.blank)
-        if pairs:
-            content.check_pair_targets(targets, lengths)
+
+
+def _refuse(frames: int, classes: int, labels: Labels, options: Options) -> None:
+    """Raise the error of what is wrong in some utterance."""
+    _check_lengths(frames, labels, options, reads_all=True)
+    targets, lengths = labels.targets.cpu(), labels.target_lengths.cpu()
+    content.check_targets(targets, lengths, classes=classes, blank=options.terms.blank)
+    if options.terms.consistency:
+        content.check_pair_targets(targets, lengths)
 
 
 def _unequal_views(targets: Tensor, input_lengths: Tensor, target_lengths: Tensor) -> Tensor:

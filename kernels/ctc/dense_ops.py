@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -14,7 +15,7 @@ from kernels.ctc.batch import Batch, prepare
 from kernels.ctc.calls import LABELS_SCHEMA, plain, second_derivative_refusal
 from kernels.ctc.engine import Engine
 from kernels.ctc.engines import engine_for
-from kernels.ctc.options import SCHEMA, Options, Value
+from kernels.ctc.options import SCHEMA, Options
 
 NAME: Final = "ctc_loss"
 INPUTS: Final = f"Tensor logits, {LABELS_SCHEMA}"
@@ -31,7 +32,8 @@ def losses_of_logits(
     input_lengths: Tensor,
     target_lengths: Tensor,
     need_gradient: bool,
-    *options: Value,
+    numbers: Sequence[float],
+    words: str,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return (B,) losses, their factors in the reduction, and what the backward pass needs.
 
@@ -39,7 +41,7 @@ def losses_of_logits(
     respect to the logits of an utterance's own columns, empty if nothing needs them.
     """
     labels = Labels(targets, input_lengths, target_lengths)
-    chosen = Options.from_flat(options)
+    chosen = Options.from_flat(numbers, words)
     with plain(logits.device):
         engine, batch = _prepare(logits, labels, chosen)
         found = dense.forward(engine, batch, logits, chosen, gradient=need_gradient)
@@ -55,7 +57,8 @@ def _(
     input_lengths: Tensor,
     target_lengths: Tensor,
     need_gradient: bool,
-    *options: Value,
+    numbers: Sequence[float],
+    words: str,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     count, frames, _ = logits.shape
     losses = logits.new_empty(count, dtype=passes.statistics_dtype(logits.dtype))
@@ -77,11 +80,12 @@ def gradient_of_logits(
     targets: Tensor,
     input_lengths: Tensor,
     target_lengths: Tensor,
-    *options: Value,
+    numbers: Sequence[float],
+    words: str,
 ) -> Tensor:
     """Return (B, T, V) the gradient of the logits for (B,) weights of the losses."""
     labels = Labels(targets, input_lengths, target_lengths)
-    known = replace(Options.from_flat(options), validate=False)
+    known = replace(Options.from_flat(numbers, words), validate=False)
     with plain(logits.device):
         engine, batch = _prepare(logits, labels, known)
         found = dense.Found(grad_losses, impossible, columns)
@@ -97,7 +101,8 @@ def _(
     targets: Tensor,
     input_lengths: Tensor,
     target_lengths: Tensor,
-    *options: Value,
+    numbers: Sequence[float],
+    words: str,
 ) -> Tensor:
     return logits.new_empty(logits.shape)
 

@@ -15,7 +15,7 @@ from kernels.ctc.batch import Batch, prepare
 from kernels.ctc.calls import LABELS_SCHEMA, plain, second_derivative_refusal
 from kernels.ctc.engine import Engine
 from kernels.ctc.engines import engine_for
-from kernels.ctc.options import SCHEMA, Options, Value
+from kernels.ctc.options import SCHEMA, Options
 
 NAME: Final = "linear_ctc_loss"
 INPUTS: Final = f"Tensor hidden, Tensor weight, Tensor? bias, {LABELS_SCHEMA}, ScalarType compute"
@@ -36,7 +36,8 @@ def reduced_loss(
     target_lengths: Tensor,
     compute: torch.dtype,
     needed: Sequence[bool],
-    *options: Value,
+    numbers: Sequence[float],
+    words: str,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Return the reduced loss, (B,) losses, and float32 gradients of hidden, weight and bias.
 
@@ -46,7 +47,7 @@ def reduced_loss(
     """
     labels = Labels(targets, input_lengths, target_lengths)
     with plain(hidden.device):
-        call = _Call.of(hidden, weight, bias, labels, compute, Options.from_flat(options))
+        call = _Call.of(hidden, weight, bias, labels, compute, Options.from_flat(numbers, words))
         scale = call.scale()
         losses, sums = call.losses_and_gradients(scale, needed)
         parts = [losses.new_empty(0) if part is None else part for part in sums]
@@ -65,7 +66,8 @@ def _(
     target_lengths: Tensor,
     compute: torch.dtype,
     needed: Sequence[bool],
-    *options: Value,
+    numbers: Sequence[float],
+    words: str,
 ) -> tuple[Tensor, ...]:
     dtype = passes.statistics_dtype(compute)
     gradients = (
@@ -150,12 +152,13 @@ def losses_alone(
     input_lengths: Tensor,
     target_lengths: Tensor,
     compute: torch.dtype,
-    *options: Value,
+    numbers: Sequence[float],
+    words: str,
 ) -> tuple[Tensor, Tensor]:
     """Return (B,) losses, and (B,) their factors in the reduction."""
     labels = Labels(targets, input_lengths, target_lengths)
     with plain(hidden.device):
-        call = _Call.of(hidden, weight, bias, labels, compute, Options.from_flat(options))
+        call = _Call.of(hidden, weight, bias, labels, compute, Options.from_flat(numbers, words))
         return call.losses(), call.scale()
 
 
@@ -168,7 +171,8 @@ def _(
     input_lengths: Tensor,
     target_lengths: Tensor,
     compute: torch.dtype,
-    *options: Value,
+    numbers: Sequence[float],
+    words: str,
 ) -> tuple[Tensor, Tensor]:
     losses = hidden.new_empty(hidden.shape[0], dtype=passes.statistics_dtype(compute))
     return losses, torch.empty_like(losses)
@@ -189,7 +193,8 @@ def gradients_alone(
     target_lengths: Tensor,
     compute: torch.dtype,
     needed: Sequence[bool],
-    *options: Value,
+    numbers: Sequence[float],
+    words: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the gradients of hidden, weight and bias for (B,) weights of the losses.
 
@@ -197,7 +202,7 @@ def gradients_alone(
     cannot be weighted after the fact. A gradient that is not ``needed`` is empty.
     """
     labels = Labels(targets, input_lengths, target_lengths)
-    known = replace(Options.from_flat(options), validate=False)
+    known = replace(Options.from_flat(numbers, words), validate=False)
     with plain(hidden.device):
         call = _Call.of(hidden, weight, bias, labels, compute, known)
         _, sums = call.losses_and_gradients(grad_losses.to(call.dtype), needed)
@@ -221,7 +226,8 @@ def _(
     target_lengths: Tensor,
     compute: torch.dtype,
     needed: Sequence[bool],
-    *options: Value,
+    numbers: Sequence[float],
+    words: str,
 ) -> tuple[Tensor, ...]:
     return tuple(
         source.new_empty(source.shape) if need and source is not None else grad_losses.new_empty(0)

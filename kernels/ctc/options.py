@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from typing import Any, Final, Literal, get_args
+from dataclasses import dataclass
+from typing import Final, Literal, get_args
 
 from kernels.ctc.engine import Terms
 from kernels.errors import KernelInputError
 
 Reduction = Literal["none", "mean", "sum", "mean_batch", "mean_volume"]
 
-Value = bool | int | float | str | None
-
-SCHEMA: Final = (
-    "int blank, float label_smoothing, float entropy_bonus, float blank_penalty, "
-    "float consistency, str reduction, bool zero_infinity, bool? validate, int? chunk_bytes, "
-    "str backend"
-)
-"""Arguments of an op's schema that :meth:`Options.flat` fills in."""
+SCHEMA: Final = "float[] numbers, str words"
+"""Arguments of an op's schema that :meth:`Options.flat` fills in; each costs time in every call."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,29 +27,39 @@ class Options:
     chunk_bytes: int | None
     backend: str
 
-    def flat(self) -> tuple[Value, ...]:
-        """Return the values of :data:`SCHEMA`, in its order."""
+    def flat(self) -> tuple[list[float], str]:
+        """Return the values of :data:`SCHEMA`: what may vary between calls, and what does not."""
         terms = self.terms
-        return (
+        numbers = [
             terms.blank,
             terms.label_smoothing,
             terms.entropy_bonus,
             terms.blank_penalty,
             terms.consistency,
-            self.reduction,
-            self.zero_infinity,
-            self.validate,
-            self.chunk_bytes,
-            self.backend,
-        )
+            self.chunk_bytes or 0,
+        ]
+        words = (self.reduction, str(self.zero_infinity), str(self.validate), self.backend)
+        return [float(number) for number in numbers], ",".join(words)
 
     @classmethod
-    def from_flat(cls, values: Sequence[Value]) -> Options:
+    def from_flat(cls, numbers: Sequence[float], words: str) -> Options:
         """Undo :meth:`flat`."""
-        names = [argument.split()[-1] for argument in SCHEMA.split(",")]
-        named: dict[str, Any] = dict(zip(names, values, strict=True))
-        terms = {field.name: named.pop(field.name) for field in fields(Terms)}
-        return cls(terms=Terms(**terms), **named)
+        blank, label_smoothing, entropy_bonus, blank_penalty, consistency, chunk_bytes = numbers
+        reduction, zero_infinity, validate, backend = words.split(",")
+        return cls(
+            terms=Terms(
+                blank=int(blank),
+                label_smoothing=label_smoothing,
+                entropy_bonus=entropy_bonus,
+                blank_penalty=blank_penalty,
+                consistency=consistency,
+            ),
+            reduction=reduction,
+            zero_infinity=zero_infinity == "True",
+            validate=None if validate == "None" else validate == "True",
+            chunk_bytes=int(chunk_bytes) or None,
+            backend=backend,
+        )
 
     def check(self, *, classes: int, utterances: int) -> None:
         """Refuse values that mean nothing.

@@ -14,11 +14,11 @@ from kernels.ctc.concatenated import pad_targets
 from kernels.ctc.dense_ops import gradient_of_logits, losses_of_logits
 from kernels.ctc.engine import Terms
 from kernels.ctc.linear_ops import gradients_alone, losses_alone, reduced_loss
-from kernels.ctc.options import Options, Value
+from kernels.ctc.options import Options
 from tests.kernels.ctc.oracles import Example, gradients, make_example, relative_error
 
 
-def flat(backend: str) -> tuple[Value, ...]:
+def flat(backend: str) -> tuple[list[float], str]:
     return Options(
         terms=Terms(label_smoothing=0.1),
         reduction="mean",

@@ -143,7 +143,11 @@ def test_views_with_other_labels_that_nobody_looks_at_are_nan(
     assert loss.isnan().tolist() == [True, False, True, False]
 
 
-def test_options_pass_through_an_op_unchanged() -> None:
+@pytest.mark.parametrize("validate", [None, False, True])
+@pytest.mark.parametrize("chunk_bytes", [None, 7])
+def test_options_pass_through_an_op_unchanged(
+    validate: bool | None, chunk_bytes: int | None
+) -> None:
     options = Options(
         terms=Terms(
             blank=3,
@@ -154,8 +158,8 @@ def test_options_pass_through_an_op_unchanged() -> None:
         ),
         reduction="sum",
         zero_infinity=True,
-        validate=None,
-        chunk_bytes=7,
+        validate=validate,
+        chunk_bytes=chunk_bytes,
         backend="torch",
     )
-    assert Options.from_flat(options.flat()) == options
+    assert Options.from_flat(*options.flat()) == options
