@@ -2,11 +2,12 @@
 
     python -m benchmarks.stage1_step --out stage1_step.json
 
-Three steps run in turn in one process on the same audio and targets, all with ``F.ctc_loss``:
+Three steps run in turn in one process on the same audio and targets:
 
-* ``sori``: log-mel features, subsampling, Conformer with relative positions, head;
+* ``sori``: log-mel features, subsampling, Conformer with relative positions, and the fused head
+  and CTC of Stage 1;
 * ``torchaudio``: ``torchaudio.models.Conformer`` of the same size, which has no positions, with the
-  same features and subsampling in front and the same head behind;
+  same features and subsampling in front, the same head and ``F.ctc_loss``;
 * ``torchaudio, bare``: the same, but fed finished frames at the reduced rate.
 
 A second table has utterances of 4 to 10 s instead of 10 s. Peak memory is what a step holds above
@@ -32,6 +33,7 @@ from components.encoders.conformer import ConformerEncoder
 from components.encoders.subsampling import ConvSubsampling
 from components.features.log_mel import LogMel
 from components.heads.ctc import CTCHead
+from components.losses.ctc import CTCLoss
 from core.train.allocator import keep_freed_memory
 
 RATE = 16000
@@ -83,9 +85,15 @@ class Steps:
         self.head = CTCHead()
         self.head.setup(input_dim=options.dim, vocab_size=options.vocabulary)
         self.head.to(self.device)
+        self.criterion = CTCLoss()
 
-    def loss(self, hidden: Tensor, lengths: Tensor) -> Tensor:
-        """Return the CTC loss summed over the batch."""
+    def fused_loss(self, hidden: Tensor, lengths: Tensor) -> Tensor:
+        """Return the CTC loss summed over the batch, as Stage 1 computes it."""
+        output = self.criterion(hidden, self.head, lengths, self.targets, self.target_lengths)
+        return output.total
+
+    def native_loss(self, hidden: Tensor, lengths: Tensor) -> Tensor:
+        """Return the CTC loss summed over the batch, by the framework's own operators."""
         log_probs = self.head(hidden).float().log_softmax(-1).transpose(0, 1)
         return F.ctc_loss(
             log_probs,
@@ -96,14 +104,16 @@ class Steps:
             zero_infinity=True,
         )
 
-    def whole(self, encoder: nn.Module) -> Callable[[], None]:
+    def whole(
+        self, encoder: nn.Module, loss_of: Callable[[Tensor, Tensor], Tensor]
+    ) -> Callable[[], None]:
         """Return a step from samples to gradients."""
         encoder.to(self.device)
 
         def step() -> None:
             encoder.zero_grad()
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
-                loss = self.loss(*encoder(*self.features(self.audio, self.lengths)))
+                loss = loss_of(*encoder(*self.features(self.audio, self.lengths)))
             loss.backward()
 
         return step
@@ -116,7 +126,7 @@ class Steps:
         def step() -> None:
             encoder.zero_grad()
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
-                loss = self.loss(*encoder.conformer(frames, lengths))
+                loss = self.native_loss(*encoder.conformer(frames, lengths))
             loss.backward()
 
         return step
@@ -135,8 +145,8 @@ def measure(options: argparse.Namespace, seconds: list[float]) -> dict[str, Any]
     ours.setup(input_dim=BINS)
     theirs = TorchaudioEncoder(options)
     variants = {
-        "sori": steps.whole(ours.train()),
-        "torchaudio": steps.whole(theirs.train()),
+        "sori": steps.whole(ours.train(), steps.fused_loss),
+        "torchaudio": steps.whole(theirs.train(), steps.native_loss),
         "torchaudio, bare": steps.bare(theirs),
     }
     timings = compare(variants, rounds=options.rounds, device=steps.device)
