@@ -99,7 +99,7 @@ class Batch:
         return spread.reshape(-1)
 
     def unpack(self, values: Tensor) -> Tensor:
-        """Return (B, T, ...) from (N, ...) values of the rows, which must be 0 in padding."""
+        """Return (B, T, ...) from (N, ...) values of the rows; padding that has no rows is 0."""
         shape = (*self.shape, *values.shape[1:])
         if self.frames is None:
             return values.view(shape)

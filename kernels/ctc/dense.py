@@ -51,7 +51,7 @@ def forward(
     if posteriors is None:
         return Found(losses, ctc == torch.inf, None)
     columns = passes.column_gradients(batch, options.terms, classes, found, posteriors)
-    return Found(losses, ctc == torch.inf, batch.unpack(batch.without_padding(columns)))
+    return Found(losses, ctc == torch.inf, batch.unpack(columns))
 
 
 def backward(
@@ -67,7 +67,7 @@ def backward(
     batch = replace(batch, feasible=~found.impossible)
     weights = passes.gradient_weights(batch, grad_losses.to(found.columns.dtype), options)
     row_weights = batch.live(weights)
-    values = passes.weighted(batch.pack(found.columns), row_weights)
+    values = batch.pack(passes.weighted(batch, found.columns, weights))
     result = torch.zeros(logits.shape, dtype=logits.dtype, device=logits.device)
     flat = result.flatten(0, 1)
     for chunk in batch.chunks(passes.rows_per_chunk(options, logits.shape[2], logits)):

@@ -28,13 +28,17 @@ def aten_lattice(
     The op sees S classes, the slots of the distinct labels, whatever the size of the vocabulary.
     Its backward pass returns exp(log-probability) minus posterior. See :meth:`Engine.lattice`.
     """
-    frames = max(1, max_frames)
-    steps = torch.arange(frames)
-    rows = first_rows.unsqueeze(0) + steps.unsqueeze(1)
-    padded = emissions[rows.clamp_(max=emissions.shape[0] - 1)].to(torch.float64)
-    padded.clamp_(min=IMPOSSIBLE)
+    count, frames = input_lengths.shape[0], max(1, max_frames)
+    rows = [
+        slice(first, first + length)
+        for first, length in zip(first_rows.tolist(), input_lengths.tolist(), strict=True)
+    ]
+    # Copied by utterance: so small, a copy is not worth the threads that one for all would wake.
+    padded = torch.empty((frames, count, emissions.shape[1]), dtype=torch.float64)
+    for b, here in enumerate(rows):
+        padded[: here.stop - here.start, b] = emissions[here].clamp(min=IMPOSSIBLE)
     slots = label_slots(targets, target_lengths)
-    labels = slots if slots.shape[1] else slots.new_zeros((slots.shape[0], 1))
+    labels = slots if slots.shape[1] else slots.new_zeros((count, 1))
     # The op does not take lengths of 0 frames: such an utterance is given one, and its loss here.
     lengths = (input_lengths.clamp(min=1).tolist(), target_lengths.tolist())
     nll, log_alpha = torch.ops.aten._ctc_loss(padded, labels, *lengths)
@@ -47,10 +51,11 @@ def aten_lattice(
         torch.ones_like(nll), padded, labels, *lengths, nll, log_alpha, 0
     )
     found = padded.exp_().sub_(excess)
-    found.masked_fill_(losses.isposinf().view(1, -1, 1), 0.0)
-    inside = steps.unsqueeze(1) < input_lengths
-    result = torch.zeros_like(emissions)
-    result[rows[inside]] = found[inside].to(emissions.dtype)
+    complete = int(input_lengths.sum()) == emissions.shape[0]
+    result = torch.empty_like(emissions) if complete else torch.zeros_like(emissions)
+    for b, (here, impossible) in enumerate(zip(rows, losses.isposinf().tolist(), strict=True)):
+        steps = slice(here.stop - here.start)
+        result[here] = 0.0 if impossible else found[steps, b]
     return losses.to(emissions.dtype), result
 
 

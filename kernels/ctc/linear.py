@@ -99,22 +99,20 @@ class Gradients(NamedTuple):
             self.bias.add_(grad.sum(dim=0, dtype=self.bias.dtype))
 
     def add_columns(self, batch: Batch, projection: Projection, values: Tensor) -> None:
-        """Push (N, S) gradients of the utterances' own columns, 0 in padding, through it."""
+        """Push (B, T, S) gradients of the utterances' own columns through it, 0 in padding."""
         # On CPU float32 operands cost little for so few columns, and save a rounding.
         dtype = projection.weight.dtype if values.device.type == "cuda" else values.dtype
-        padded = batch.unpack(values)
-        narrow = padded.to(dtype)
+        narrow = values.to(dtype)
         if self.hidden is not None:
             hidden = self.hidden.unflatten(0, batch.shape)
             accumulate(narrow, projection.weight[batch.columns].to(dtype), hidden)
-        places = batch.columns.flatten()
         if self.weight is not None:
             frames = projection.frames.unflatten(0, batch.shape).to(dtype)
             rows = values.new_empty((*batch.columns.shape, frames.shape[2]))
             multiply(narrow.transpose(1, 2), frames, rows)
-            _add_at(self.weight, places, rows.flatten(0, 1))
+            _add_at(self.weight, batch.columns, rows)
         if self.bias is not None:
-            _add_at(self.bias, places, padded.sum(dim=1).flatten())
+            _add_at(self.bias, batch.columns, values.sum(dim=1))
 
     def divide(self, factor: Tensor) -> None:
         """Divide the sums by a factor."""
@@ -124,9 +122,14 @@ class Gradients(NamedTuple):
 
 
 def _add_at(total: Tensor, places: Tensor, values: Tensor) -> None:
-    """Add rows of values to those of ``total``, equal places in an order that does not vary."""
+    """Add (B, S, ...) values to rows of ``total``, to equal ones in an order that does not vary.
+
+    CUDA sorts by place before it adds. A CPU does not, but within an utterance all values but the
+    first of a place are 0, which any order adds up alike.
+    """
     if total.device.type == "cpu":
-        total.index_add_(0, places, values)
+        for own_places, own_values in zip(places, values, strict=True):
+            total.index_put_((own_places,), own_values, accumulate=True)
     else:
         total.index_put_((places,), values, accumulate=True)
 
@@ -183,7 +186,8 @@ def losses_and_gradients(
     assert posteriors is not None
     classes = projection.weight.shape[0]
     columns = passes.column_gradients(batch, options.terms, classes, found, posteriors)
-    gradients.add_columns(batch, projection, passes.weighted(columns, row_weights))
+    values = passes.weighted(batch, batch.unpack(columns), weights)
+    gradients.add_columns(batch, projection, values)
     if factor is not None:
         gradients.divide(factor)
     return passes.utterance_losses(batch, ctc, found.regulariser, options)

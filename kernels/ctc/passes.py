@@ -11,9 +11,10 @@ from kernels.ctc.batch import Batch
 from kernels.ctc.engine import Engine, RowStatistics, Terms
 from kernels.ctc.options import Options
 
-CHUNK_BYTES: Final = {"cpu": 8 << 20}
+CHUNK_BYTES: Final = {"cpu": 16 << 20}
 CHUNK_BYTES_ELSEWHERE: Final = 128 << 20
-"""Bytes of a chunk of logits: on CPU what stays near the caches, on a GPU what fills it."""
+"""Bytes of a chunk of logits: on a GPU what fills it; on CPU fewer would do, but each chunk wakes
+the threads several times, which is slow where they have to share cores."""
 
 
 def rows_per_chunk(options: Options, classes: int, logits: Tensor) -> int:
@@ -88,7 +89,8 @@ def column_gradients(
     """Return (N, S) the gradient with respect to the logits of each row's columns.
 
     It is that of the whole loss, by the equations that :meth:`Engine.rows` follows in the other
-    columns; of columns with the same label all but the first have 0.
+    columns. Columns with the same label all have it but for the posterior, which the first has;
+    :func:`weighted` keeps that one.
     """
     probabilities = found.emissions.exp()
     if terms.label_smoothing:
@@ -102,10 +104,28 @@ def column_gradients(
         values += terms.entropy_bonus * (surprise + mean)
     if terms.consistency:
         values += terms.consistency * (probabilities - probabilities.roll(batch.rows // 2, dims=0))
-    return values.masked_fill_(batch.repeated[batch.utterances], 0.0)
+    return values
 
 
-def weighted(columns: Tensor, row_weights: Tensor) -> Tensor:
-    """Return (N, S) column gradients times (N,) weights; 0 beats what is not finite."""
-    weights = row_weights.unsqueeze(1)
-    return (columns * weights).masked_fill_(weights == 0, 0.0)
+def weighted(batch: Batch, columns: Tensor, weights: Tensor) -> Tensor:
+    """Return (B, T, S) column gradients times weights, 0 in padding and repeated columns.
+
+    Args:
+        batch: of the call.
+        columns: (B, T, S) from :func:`column_gradients`, unpacked.
+        weights: (B,) of the utterances; 0 beats what is not finite.
+    """
+    factors = weights.unsqueeze(1).masked_fill(batch.repeated, 0.0)
+    values = columns * factors.unsqueeze(1)
+    clear_rows(values, weights)
+    if batch.padding is not None:
+        values.masked_fill_(batch.padding.view(*batch.shape, 1), 0.0)
+    return values
+
+
+def clear_rows(values: Tensor, weights: Tensor) -> None:
+    """Make (n, ...) values whose (n,) weight is 0 exactly that, in place."""
+    dead = weights == 0
+    # On CPU the host can look whether there is one, elsewhere it would have to wait.
+    if values.device.type != "cpu" or bool(dead.any()):
+        values.masked_fill_(dead.view(-1, *(1 for _ in values.shape[1:])), 0.0)

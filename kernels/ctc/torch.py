@@ -9,6 +9,7 @@ from torch import Tensor
 
 from kernels.ctc.engine import RowStatistics, Terms
 from kernels.ctc.lattice import aten_lattice
+from kernels.ctc.passes import clear_rows
 from kernels.ctc.regularisers import regularised_rows
 from kernels.ctc.stepwise import stepwise_lattice
 
@@ -43,7 +44,8 @@ class TorchEngine:
             found = regularised_rows(work, places, terms, gradient=True)
         else:
             found = _softmax_rows(work, places)
-        _weigh(work, weights)
+        work.mul_(weights.unsqueeze(1))
+        clear_rows(work, weights)
         work.scatter_(1, places, 0.0)
         if work is not out:
             out.copy_(work)
@@ -103,18 +105,10 @@ def _logits(logits: Tensor, terms: Terms, *, into: Tensor | None = None) -> Tens
 
 def _softmax_rows(work: Tensor, places: Tensor) -> RowStatistics:
     """Turn logits into probabilities in place, for which each is read as few times as possible."""
-    peaks = work.amax(dim=1, keepdim=True)
+    normaliser = work.amax(dim=1, keepdim=True)
     chosen = work.gather(1, places)
     torch.softmax(work, dim=1, out=work)
-    # The largest probability is 1 / sum exp(z - max): it gives back the normaliser.
-    log_sums = work.amax(dim=1, keepdim=True).log_()
+    # The largest probability is 1 / sum exp(z - max): it gives back log sum exp z.
+    normaliser -= work.amax(dim=1, keepdim=True).log_()
     nothing = work.new_empty(0)
-    return RowStatistics(chosen.sub_(peaks).add_(log_sums), nothing, nothing)
-
-
-def _weigh(work: Tensor, weights: Tensor) -> None:
-    """Multiply each row by its weight in place; 0 beats what is not finite."""
-    work.mul_(weights.unsqueeze(1))
-    # On CPU the host can look whether there is a weight of 0, elsewhere it would have to wait.
-    if work.device.type != "cpu" or bool((weights == 0).any()):
-        work.masked_fill_((weights == 0).unsqueeze(1), 0.0)
+    return RowStatistics(chosen.sub_(normaliser), nothing, nothing)
