@@ -2,6 +2,7 @@
 
 # Constants of a kernel are in capitals.
 # ruff: noqa: N803
+# mypy: disable-error-code="untyped-decorator"
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ COLUMNS: Final = 128
 """Columns that a program takes at once."""
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def logits_of(
     row: tl.tensor,
     column: tl.tensor,
@@ -31,7 +32,7 @@ def logits_of(
     return z
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def gather(
     row: tl.tensor,
     columns: tl.tensor,
@@ -53,7 +54,7 @@ def gather(
         begin += COLUMNS
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def clear(
     row: tl.tensor,
     columns: tl.tensor,
@@ -71,7 +72,7 @@ def clear(
         begin += COLUMNS
 
 
-@triton.jit(  # type: ignore[untyped-decorator]
+@triton.jit(
     do_not_specialize=["width"],
     do_not_specialize_on_alignment=["grad", "columns", "utterances", "values"],
 )

@@ -29,20 +29,32 @@ is taken was computed DEPTH steps before, so that no step waits for the maximum 
 
 # Constants of a kernel are in capitals; its language has no (*tuple, item) and takes branches apart
 # at compile time only where they are statements.
-# ruff: noqa: N803, N806, RUF005
+# ruff: noqa: N803, N806, RUF005, SIM108
+# mypy: disable-error-code="untyped-decorator,assignment,misc"
 
 from __future__ import annotations
 
 import triton
 import triton.language as tl
 
-from kernels.ctc.triton_math import LOG2_E, NEVER, POSSIBLE, log_add, possible_or_never
+from kernels.ctc.triton_math import NEVER
+from kernels.ctc.triton_steps import (
+    blank_emissions,
+    choose,
+    load_emissions,
+    load_states,
+    lower,
+    magnitude,
+    step,
+    store_states,
+    zero_states,
+)
 
 # They change from batch to batch, which must not compile kernels anew.
 VARYING = ["rows", "width", "max_frames"]
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def utterance(
     first_rows: tl.tensor,
     input_lengths: tl.tensor,
@@ -66,161 +78,7 @@ def utterance(
     return index, start, frames, used, sound
 
 
-@triton.jit  # type: ignore[untyped-decorator]
-def _forward(
-    blank: tl.tuple,
-    label: tl.tuple,
-    y: tl.tuple,
-    skip: tl.tuple,
-    lane: tl.tensor,
-    K: tl.constexpr,
-    FAST: tl.constexpr,
-) -> tuple[tl.tuple, tl.tuple]:
-    log2_e = tl.full((), LOG2_E, y[0].dtype)
-    edge = tl.gather(label[K - 1], tl.maximum(lane - 1, 0), 0)
-    before = (tl.where(lane > 0, edge, NEVER),) + label
-    blanks = ()
-    labels = ()
-    for j in tl.static_range(K):
-        c = log_add(blank[j], before[j], FAST)
-        blanks = blanks + (tl.fma(y[0], log2_e, c),)
-        either = log_add(label[j], tl.where(skip[j], c, blank[j]), FAST)
-        labels = labels + (tl.fma(y[j + 1], log2_e, either),)
-    return blanks, labels
-
-
-@triton.jit  # type: ignore[untyped-decorator]
-def _backward(
-    blank: tl.tuple,
-    label: tl.tuple,
-    y: tl.tuple,
-    skip: tl.tuple,
-    lane: tl.tensor,
-    K: tl.constexpr,
-    FAST: tl.constexpr,
-) -> tuple[tl.tuple, tl.tuple]:
-    LANES: tl.constexpr = lane.shape[0]
-    log2_e = tl.full((), LOG2_E, y[0].dtype)
-    blanks = ()
-    stay = ()
-    enter = ()
-    for j in tl.static_range(K):
-        b = tl.fma(y[0], log2_e, blank[j])
-        stay = stay + (tl.fma(y[j + 1], log2_e, label[j]),)
-        blanks = blanks + (log_add(b, stay[j], FAST),)
-        enter = enter + (tl.where(skip[j], blanks[j], b),)
-    edge = tl.gather(enter[0], tl.minimum(lane + 1, LANES - 1), 0)
-    enter = enter + (tl.where(lane < LANES - 1, edge, NEVER),)
-    labels = ()
-    for j in tl.static_range(K):
-        labels = labels + (log_add(stay[j], enter[j + 1], FAST),)
-    return blanks, labels
-
-
-@triton.jit  # type: ignore[untyped-decorator]
-def _emissions(
-    row: tl.tensor,
-    lane: tl.tensor,
-    used: tl.tensor,
-    K: tl.constexpr,
-) -> tl.tuple:
-    """Load a frame's log-probabilities of the blank and of each lane's labels."""
-    y = (possible_or_never(tl.load(row)),)
-    own = row + 1 + lane * K
-    for j in tl.static_range(K):
-        value = tl.load(own + j, mask=lane * K + j < used, other=NEVER)
-        y = y + (possible_or_never(value),)
-    return y
-
-
-@triton.jit  # type: ignore[untyped-decorator]
-def _pairs(at: tl.tensor, lane: tl.tensor) -> tl.tensor:
-    """Return where each lane keeps its first blank and label: one access of two values."""
-    return at + (lane[:, None] * 2 + tl.arange(0, 2)[None, :])
-
-
-@triton.jit  # type: ignore[untyped-decorator]
-def _load_states(
-    at: tl.tensor,
-    lane: tl.tensor,
-    K: tl.constexpr,
-) -> tl.tuple:
-    pairs = _pairs(at, lane)
-    states = ()
-    for j in tl.static_range(K):
-        states = states + (tl.load(pairs + j * 2 * lane.shape[0]),)
-    return states
-
-
-@triton.jit  # type: ignore[untyped-decorator]
-def _store_states(
-    at: tl.tensor,
-    blank: tl.tuple,
-    label: tl.tuple,
-    others: tl.tuple,
-    lane: tl.tensor,
-    K: tl.constexpr,
-    JOIN: tl.constexpr,
-) -> None:
-    pairs = _pairs(at, lane)
-    for j in tl.static_range(K):
-        own = tl.join(blank[j], label[j])
-        if JOIN:
-            own = own + others[j]
-        tl.store(pairs + j * 2 * lane.shape[0], own)
-
-
-@triton.jit  # type: ignore[untyped-decorator]
-def _magnitude(
-    blank: tl.tuple,
-    label: tl.tuple,
-    K: tl.constexpr,
-) -> tl.tensor:
-    peak = tl.maximum(blank[0], label[0])
-    for j in tl.static_range(1, K):
-        peak = tl.maximum(peak, tl.maximum(blank[j], label[j]))
-    peak = tl.max(peak, 0)
-    return tl.where(peak > POSSIBLE, tl.floor(peak), 0.0)
-
-
-@triton.jit  # type: ignore[untyped-decorator]
-def _lower(
-    scores: tl.tuple,
-    by: tl.tensor,
-    K: tl.constexpr,
-) -> tl.tuple:
-    lowered = ()
-    for j in tl.static_range(K):
-        lowered = lowered + (scores[j] - by,)
-    return lowered
-
-
-@triton.jit  # type: ignore[untyped-decorator]
-def _step(
-    at: tl.tensor,
-    blank: tl.tuple,
-    label: tl.tuple,
-    y: tl.tuple,
-    others: tl.tuple,
-    skip: tl.tuple,
-    lane: tl.tensor,
-    K: tl.constexpr,
-    FORWARD: tl.constexpr,
-    KEEP: tl.constexpr,
-    JOIN: tl.constexpr,
-    FAST: tl.constexpr,
-) -> tuple[tl.tuple, tl.tuple]:
-    """Consume a frame; what a frame keeps is forward with its emissions, backward without."""
-    if FORWARD:
-        blank, label = _forward(blank, label, y, skip, lane, K, FAST)
-    if KEEP:
-        _store_states(at, blank, label, others, lane, K, JOIN)
-    if not FORWARD:
-        blank, label = _backward(blank, label, y, skip, lane, K, FAST)
-    return blank, label
-
-
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def _walk(
     blank: tl.tuple,
     label: tl.tuple,
@@ -241,7 +99,9 @@ def _walk(
     """Consume ``count`` frames from the one at ``row``; return the states and what was taken off.
 
     Emissions, and states to join, are loaded DEPTH steps before they are used: the registers of
-    DEPTH frames take turns, which needs as many steps written out.
+    DEPTH frames take turns, for which as many steps are written out. The first turn has nothing
+    to consume while it loads. Written out before the loop, those loads would double the time that
+    the kernel takes to compile.
     """
     SIGN: tl.constexpr = 1 if FORWARD else -1
     FRAME: tl.constexpr = SIGN * 2 * K * lane.shape[0]
@@ -250,47 +110,54 @@ def _walk(
     if count > 0:
         ys = ()
         others = ()
-        for i in tl.static_range(DEPTH):
-            later = tl.minimum(i, count - 1).to(tl.int64)
-            ys = ys + (_emissions(row + later * stride, lane, used, K),)
+        for _ in tl.static_range(DEPTH):
+            ys = ys + (blank_emissions(blank[0], K),)
             if JOIN:
-                others = others + (_load_states(at + later * FRAME, lane, K),)
+                others = others + (zero_states(blank[0], K),)
             else:
                 others = others + ((),)
-        done = count * 0
+        done = count * 0 - DEPTH
         while done + DEPTH <= count:
-            excess = _magnitude(blank, label, K)
+            real = done >= 0
+            excess = magnitude(blank, label, K)
+            old_blank = blank
+            old_label = label
             next_ys = ()
             next_others = ()
             for i in tl.static_range(DEPTH):
                 here = at + (done + i).to(tl.int64) * FRAME
-                blank, label = _step(
-                    here, blank, label, ys[i], others[i], skip, lane, K, FORWARD, KEEP, JOIN, FAST
-                )
+                blank, label = step(
+                    here, real, blank, label, ys[i], others[i], skip, lane,
+                    K, FORWARD, KEEP, JOIN, FAST,
+                )  # fmt: skip
                 later = tl.minimum(done + DEPTH + i, count - 1).to(tl.int64)
-                next_ys = next_ys + (_emissions(row + later * stride, lane, used, K),)
+                next_ys = next_ys + (load_emissions(row + later * stride, lane, used, K),)
                 if JOIN:
-                    next_others = next_others + (_load_states(at + later * FRAME, lane, K),)
+                    next_others = next_others + (load_states(at + later * FRAME, lane, K),)
                 else:
                     next_others = next_others + ((),)
             ys = next_ys
             others = next_others
-            blank = _lower(blank, excess, K)
-            label = _lower(label, excess, K)
+            blank = lower(blank, excess, K)
+            label = lower(label, excess, K)
+            if JOIN:  # from the middle, where states are not those of an end
+                blank = choose(real, blank, old_blank, K)
+                label = choose(real, label, old_label, K)
             taken += excess.to(tl.float64)
             done += DEPTH
         while done < count:
             here = at + done.to(tl.int64) * FRAME
-            blank, label = _step(
-                here, blank, label, ys[0], others[0], skip, lane, K, FORWARD, KEEP, JOIN, FAST
-            )
+            blank, label = step(
+                here, done >= 0, blank, label, ys[0], others[0], skip, lane,
+                K, FORWARD, KEEP, JOIN, FAST,
+            )  # fmt: skip
             ys = ys[1:] + ys[:1]
             others = others[1:] + others[:1]
             done += 1
     return blank, label, taken
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def _from_one_end(
     emissions: tl.tensor,
     states: tl.tensor,
@@ -327,7 +194,7 @@ def _from_one_end(
     if JOIN:
         blank = ()
         label = ()
-        pairs = _load_states(middle, lane, K)
+        pairs = load_states(middle, lane, K)
         for j in tl.static_range(K):
             one, other = tl.split(pairs[j])
             blank = blank + (one,)
@@ -340,11 +207,11 @@ def _from_one_end(
         blank, label, skip, lane, row, at, width, used, near, K, DEPTH, FORWARD, KEEP, JOIN, FAST
     )
     if not JOIN:
-        _store_states(middle, blank, label, (), lane, K, False)
+        store_states(middle, frames >= 0, blank, label, (), lane, K, False)
         tl.store(excesses, taken)
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def _link_repeats(
     links: tl.tensor,
     targets: tl.tensor,
@@ -367,7 +234,7 @@ def _link_repeats(
     tl.store(links + k, tl.where(first, later, -3 - later))
 
 
-@triton.jit(do_not_specialize=VARYING)  # type: ignore[untyped-decorator]
+@triton.jit(do_not_specialize=VARYING)
 def sweep(
     emissions: tl.tensor,
     states: tl.tensor,

@@ -2,6 +2,7 @@
 
 # Constants of a kernel are in capitals.
 # ruff: noqa: N803
+# mypy: disable-error-code="untyped-decorator"
 
 from __future__ import annotations
 
@@ -44,7 +45,7 @@ def is_fast(dtype: torch.dtype) -> bool:
     return not interpreting() and torch.version.hip is None and dtype == torch.float32
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def log_add(a: tl.tensor, b: tl.tensor, FAST: tl.constexpr) -> tl.tensor:
     """Return log2(2^a + 2^b), with FAST by NVIDIA's function units (float32 only)."""
     if FAST:
@@ -55,7 +56,7 @@ def log_add(a: tl.tensor, b: tl.tensor, FAST: tl.constexpr) -> tl.tensor:
         return tl.maximum(a, b) + tl.log2(1.0 + tl.exp2(-tl.abs(a - b)))
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def exp(x: tl.tensor, FAST: tl.constexpr) -> tl.tensor:
     """Return e^x, with FAST by NVIDIA's function units (float32 only)."""
     if FAST:
@@ -66,7 +67,7 @@ def exp(x: tl.tensor, FAST: tl.constexpr) -> tl.tensor:
         return tl.exp(x)
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def possible_or_never(x: tl.tensor) -> tl.tensor:
     """Return x with NEVER in place of -inf; NaN stays NaN."""
     return tl.maximum(x, NEVER, propagate_nan=tl.PropagateNan.ALL)

@@ -3,6 +3,7 @@
 # Constants of a kernel are in capitals; its language has no (*tuple, item) and takes branches apart
 # at compile time only where they are statements.
 # ruff: noqa: N803, N806, SIM102
+# mypy: disable-error-code="untyped-decorator"
 
 from __future__ import annotations
 
@@ -16,12 +17,13 @@ from torch import Tensor
 
 from kernels.ctc.triton_lattice import VARYING, sweep, utterance
 from kernels.ctc.triton_math import LN_2, NEVER, POSSIBLE, is_fast
+from kernels.dispatch import interpreting
 
 TILE_STATES: Final = 1024
 """Blanks, and as many labels, of the frames that a program does: 8 of each for 128 threads."""
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def _log_likelihood(
     middle: tl.tensor,
     excesses: tl.tensor,
@@ -35,7 +37,7 @@ def _log_likelihood(
     return near.to(tl.float64) + tl.load(excesses) + tl.load(excesses + 1)
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def _place(
     k: tl.tensor,
     K: tl.constexpr,
@@ -45,7 +47,7 @@ def _place(
     return ((k % K) * LANES + k // K) * 2
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def _tile(
     states: tl.tensor,
     posteriors: tl.tensor,
@@ -88,7 +90,7 @@ def _tile(
     tl.store(row, tl.sum(blank, 1)[:, None] / total, mask=row_valid)
 
 
-@triton.jit(do_not_specialize=VARYING)  # type: ignore[untyped-decorator]
+@triton.jit(do_not_specialize=VARYING)
 def finish(
     states: tl.tensor,
     middle: tl.tensor,
@@ -172,7 +174,7 @@ def shape_for(labels: int, itemsize: int) -> Shape:
     are twice as wide) keep its function units as busy as its chain of dependent instructions;
     more labels go to more warps. A step takes 130 to 350 cycles by the number of neighbours and
     more with barriers: the depths cover some 600 cycles, the latency of memory beyond the cache,
-    with no more code than that needs.
+    with no more code than that needs. The interpreter, with no latency, has fewer steps to do.
     """
     most = 8 if itemsize == 4 else 4
     neighbours, lanes = 1, 32
@@ -182,7 +184,9 @@ def shape_for(labels: int, itemsize: int) -> Shape:
         else:
             lanes *= 2
     depth = {1: 8, 2: 4, 4: 3, 8: 2}[neighbours] if lanes == 32 and itemsize == 4 else 1
-    return Shape(neighbours=neighbours, lanes=lanes, depth=depth)
+    return Shape(
+        neighbours=neighbours, lanes=lanes, depth=min(depth, 2) if interpreting() else depth
+    )
 
 
 def tile_for(shape: Shape) -> int:

@@ -3,6 +3,7 @@
 # Constants of a kernel are in capitals; its language has no (*tuple, item) and takes branches apart
 # at compile time only where they are statements.
 # ruff: noqa: N803, RUF005, SIM108
+# mypy: disable-error-code="untyped-decorator,assignment,misc"
 
 from __future__ import annotations
 
@@ -32,19 +33,19 @@ VARYING = ["width", "height", "blank", "smoothing", "bonus", "penalty", "consist
 SCALARS = ["columns", "utterances", "weights", "emissions", "regularisers", "entropies"]
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def _real(bits: tl.tensor, dtype: tl.constexpr) -> tl.tensor:
     """Return the float64 of these bits: an argument that is a float arrives as float32."""
     return bits.to(tl.int64).to(tl.float64, bitcast=True).to(dtype)
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def _times_log(p: tl.tensor, log_ratio: tl.tensor) -> tl.tensor:
     """Return p times a logarithm, 0 where p is."""
     return tl.where(p == 0.0, 0.0, p * log_ratio)
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def _normalizer(
     z: tl.tensor,
     row: tl.tensor,
@@ -76,7 +77,7 @@ def _normalizer(
     return peak, tl.log(total)
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def _regularise(
     z: tl.tuple,
     rows: tl.tuple,
@@ -121,7 +122,7 @@ def _regularise(
     return consistency * divergence - bonus * entropy - smoothing * (logs / CLASSES), entropy
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def _slope(
     log_p: tl.tensor,
     log_q: tl.tensor,
@@ -148,7 +149,7 @@ def _slope(
     return tl.where(weight == 0.0, 0.0, slope * weight)
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def _write_gradient(
     z: tl.tuple,
     rows: tl.tuple,
@@ -188,9 +189,7 @@ def _write_gradient(
         begin += BLOCK
 
 
-@triton.jit(  # type: ignore[untyped-decorator]
-    do_not_specialize=VARYING, do_not_specialize_on_alignment=SCALARS
-)
+@triton.jit(do_not_specialize=VARYING, do_not_specialize_on_alignment=SCALARS)
 def measure(
     logits: tl.tensor,
     out: tl.tensor,

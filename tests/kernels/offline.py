@@ -43,13 +43,17 @@ CAPABILITIES = (80, 90, 100)
 
 @dataclass(frozen=True, kw_only=True)
 class Variant:
-    """One configuration of a kernel, as it is launched."""
+    """One configuration of a kernel, as it is launched.
+
+    Without ``listing`` its report has no instructions: to list them takes longest.
+    """
 
     label: str
     kernel: Any
     arguments: Mapping[str, str]
     constants: Mapping[str, Any] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
+    listing: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +126,7 @@ def compile_one(variant: Variant, capability: int) -> Report:
     source = ASTSource(variant.kernel, signature, dict(variant.constants), aligned)
     target = GPUTarget("cuda", capability, 32)
     compiled = triton.compile(source, target=target, options=dict(variant.options))
-    usage, code = _disassemble(compiled.asm["cubin"])
+    usage, code = _disassemble(compiled.asm["cubin"], listing=variant.listing)
     return Report(
         kernel=variant.kernel.__name__,
         label=variant.label,
@@ -135,18 +139,19 @@ def compile_one(variant: Variant, capability: int) -> Report:
     )
 
 
-def _disassemble(cubin: bytes) -> tuple[dict[str, int], list[tuple[int, str, str]]]:
+def _disassemble(
+    cubin: bytes, *, listing: bool
+) -> tuple[dict[str, int], list[tuple[int, str, str]]]:
     from triton import knobs
 
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(cubin)
         file.flush()
-        tool = [knobs.nvidia.cuobjdump.path]
-        resources = subprocess.check_output([*tool, "-res-usage", file.name], text=True)
-        listing = subprocess.check_output([*tool, "-sass", file.name], text=True)
-    usage = {key: int(value) for key, value in re.findall(r"\b([A-Z]+):(\d+)", resources)}
+        what = ["-res-usage", "-sass"] if listing else ["-res-usage"]
+        text = subprocess.check_output([knobs.nvidia.cuobjdump.path, *what, file.name], text=True)
+    usage = {key: int(value) for key, value in re.findall(r"\b([A-Z]+):(\d+)", text)}
     line = re.compile(r"/\*([0-9a-f]{4,})\*/\s+(?:@!?U?P\w+\s+)?([A-Z0-9_]+)([^;]*);")
-    code = [(int(m[1], 16), m[2], m[3]) for m in line.finditer(listing)]
+    code = [(int(m[1], 16), m[2], m[3]) for m in line.finditer(text)]
     return usage, [instruction for instruction in code if instruction[1] != "NOP"]
 
 

@@ -74,6 +74,7 @@ def _finish(labels: int, *, posteriors: bool) -> Variant:
             "POSTERIORS": posteriors,
         },
         options={"num_warps": 4, **FUSION},
+        listing=False,
     )
 
 
@@ -113,6 +114,7 @@ def _measure(classes: int, dtype: str, terms: Terms, *, gradient: bool = True) -
         arguments=arguments,
         constants=constants,
         options={"num_warps": launch.warps, **FUSION},
+        listing=terms == PLAIN and gradient,
     )
 
 
@@ -129,6 +131,7 @@ def _put(dtype: str) -> Variant:
         },
         constants={"CLASSES": 5000, "COLUMNS": COLUMNS},
         options={"num_warps": 1, **FUSION},
+        listing=False,
     )
 
 

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from kernels.ctc import triton_posteriors
 from kernels.ctc.triton import ENGINE, MAX_LABELS, unsupported
 from kernels.ctc.triton_posteriors import shape_for, tile_for
 from tests.kernels.ctc.guarded import Guard, guard
@@ -183,6 +184,18 @@ def test_labels_that_cross_lanes(
     shape = shape_for(width, 4)
     assert shape.neighbours * shape.lanes == width + 1
     assert_agrees(make_example([frames], [labels], width=width, classes=40), device)
+
+
+@pytest.mark.parametrize("depth", [1, 3, 8])
+@pytest.mark.parametrize("width", [31, 63])
+def test_frames_that_are_loaded_ahead(
+    depth: int, width: int, device: torch.device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By as many as on a GPU, with more frames than that and fewer."""
+    shape = replace(shape_for(width, 4), depth=depth)
+    monkeypatch.setattr(triton_posteriors, "shape_for", lambda labels, itemsize: shape)
+    example = make_example([20, 7, 1], [6, 2, 1], width=width, scale=6.0)
+    assert_agrees(example, device)
 
 
 def test_sums_over_alignments_by_brute_force(device: torch.device) -> None:
