@@ -126,7 +126,7 @@ def ctc_loss(
         validate: whether to look at the content of ``targets``. None looks on CPU, where it is
             free. True makes the host wait for a CUDA device. Without it an utterance whose labels
             or lengths cannot be has a loss of NaN.
-        chunk_bytes: of float32 logits that are worked on at a time; None takes 8 MiB on CPU, 128
+        chunk_bytes: of float32 logits that are worked on at a time; None takes 16 MiB on CPU, 128
             MiB elsewhere.
         backend: ``torch``, ``triton``, ``reference`` (float64, slow, for tests), or ``auto``:
             triton on CUDA where it can run, else torch.
