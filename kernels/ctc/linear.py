@@ -12,7 +12,7 @@ from kernels.ctc import passes
 from kernels.ctc.batch import Batch, Chunk
 from kernels.ctc.engine import Engine, RowStatistics
 from kernels.ctc.options import Options
-from kernels.ctc.products import accumulate, multiply
+from kernels.products import accumulate, multiply
 
 HALF_RANGE = 1024.0
 """Largest gradient weight in float16, which holds nothing below 6e-8: gradients of a mean would

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from kernels.masked_ce.chunks import book_groups, frame_chunks, rows_at_once
 from kernels.masked_ce.engine import Engine, accumulation_dtype
-from kernels.masked_ce.gemm import product_into
+from kernels.products import accumulate, multiply
 
 
 class Needs(NamedTuple):
@@ -115,10 +115,11 @@ def _push_back(
 ) -> None:
     """Add a chunk's gradient with respect to logits to those of hidden, weight and bias."""
     if needs.hidden:
-        product_into(outcome.hidden[chunk], gradient, heads, add=group.start > 0)
+        put = accumulate if group.start > 0 else multiply
+        put(gradient, heads, outcome.hidden[chunk])
     if needs.weight:
-        total = outcome.weight[group].view(heads.shape)
-        product_into(total, gradient.T, hidden, add=chunk.start > 0)
+        put = accumulate if chunk.start > 0 else multiply
+        put(gradient.T, hidden, outcome.weight[group].view(heads.shape))
     if needs.bias:
         total = outcome.bias[group].view(-1)
         if chunk.start > 0:

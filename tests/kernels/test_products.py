@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from kernels.ctc.products import accumulate, multiply
+from kernels.products import accumulate, multiply
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
@@ -37,3 +37,15 @@ def test_float16_does_not_overflow() -> None:
     out = torch.empty(1, 1)
     multiply(left, left.T, out)
     assert out.item() == 64 * 3600.0
+
+
+def test_transposed_operands_and_parts_of_a_tensor(device: torch.device) -> None:
+    left = torch.randn(16, 5, device=device, dtype=torch.bfloat16).T
+    right = torch.randn(16, 7, device=device, dtype=torch.bfloat16)
+    out = torch.zeros(3, 5, 7, device=device)
+    multiply(left, right, out[1])
+    accumulate(left, right, out[1])
+    expected = 2 * (left.double() @ right.double())
+    torch.testing.assert_close(out[1].double(), expected, rtol=1e-2, atol=2e-2)
+    assert out[0].eq(0).all()
+    assert out[2].eq(0).all()
