@@ -127,7 +127,7 @@ def _walk(
             for i in tl.static_range(DEPTH):
                 here = at + (done + i).to(tl.int64) * FRAME
                 blank, label = step(
-                    here, real, blank, label, ys[i], others[i], skip, lane,
+                    here, done, blank, label, ys[i], others[i], skip, lane,
                     K, FORWARD, KEEP, JOIN, FAST,
                 )  # fmt: skip
                 later = tl.minimum(done + DEPTH + i, count - 1).to(tl.int64)
@@ -148,7 +148,7 @@ def _walk(
         while done < count:
             here = at + done.to(tl.int64) * FRAME
             blank, label = step(
-                here, done >= 0, blank, label, ys[0], others[0], skip, lane,
+                here, done, blank, label, ys[0], others[0], skip, lane,
                 K, FORWARD, KEEP, JOIN, FAST,
             )  # fmt: skip
             ys = ys[1:] + ys[:1]
@@ -207,7 +207,7 @@ def _from_one_end(
         blank, label, skip, lane, row, at, width, used, near, K, DEPTH, FORWARD, KEEP, JOIN, FAST
     )
     if not JOIN:
-        store_states(middle, frames >= 0, blank, label, (), lane, K, False)
+        store_states(middle, frames, blank, label, (), lane, K, False)
         tl.store(excesses, taken)
 
 

@@ -134,7 +134,7 @@ def load_states(
 @triton.jit
 def store_states(
     at: tl.tensor,
-    real: tl.tensor,
+    frame: tl.tensor,
     blank: tl.tuple,
     label: tl.tuple,
     others: tl.tuple,
@@ -142,8 +142,10 @@ def store_states(
     K: tl.constexpr,
     JOIN: tl.constexpr,
 ) -> None:
-    """Store a frame, if it is real, with JOIN after the others are added."""
+    """Store a frame unless its index is negative, with JOIN after the others are added."""
     pairs = _pairs(at, lane)
+    # A mask of one element for all is none in the interpreter of Triton 3.9.
+    real = (tl.zeros_like(lane) + frame >= 0)[:, None]
     for j in tl.static_range(K):
         own = tl.join(blank[j], label[j])
         if JOIN:
@@ -181,7 +183,7 @@ def lower(
 @triton.jit
 def step(
     at: tl.tensor,
-    real: tl.tensor,
+    frame: tl.tensor,
     blank: tl.tuple,
     label: tl.tuple,
     y: tl.tuple,
@@ -194,11 +196,14 @@ def step(
     JOIN: tl.constexpr,
     FAST: tl.constexpr,
 ) -> tuple[tl.tuple, tl.tuple]:
-    """Consume a frame; what a frame keeps is forward with its emissions, backward without."""
+    """Consume a frame, not a real one if its index is negative.
+
+    What is kept of it has its emissions in it forward, not backward.
+    """
     if FORWARD:
         blank, label = _forward(blank, label, y, skip, lane, K, FAST)
     if KEEP:
-        store_states(at, real, blank, label, others, lane, K, JOIN)
+        store_states(at, frame, blank, label, others, lane, K, JOIN)
     if not FORWARD:
         blank, label = _backward(blank, label, y, skip, lane, K, FAST)
     return blank, label
