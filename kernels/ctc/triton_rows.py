@@ -326,7 +326,9 @@ def launch_for(classes: int, itemsize: int, terms: Terms) -> Launch:
     resident = block * each <= RESIDENT_BYTES // (2 if terms.regularised else 1)
     if not resident:
         block = STREAMED_BYTES // each
-    return Launch(block=block, warps=max(1, block * each // (32 * THREAD_BYTES)), resident=resident)
+    most = 32 if torch.version.hip is None else 16  # of 64 threads
+    warps = min(max(1, block * each // (32 * THREAD_BYTES)), most)
+    return Launch(block=block, warps=warps, resident=resident)
 
 
 def measure_rows(

@@ -65,8 +65,8 @@ class Example:
             loss = F.ctc_loss(
                 log_probs.clamp(min=-1e30).unsqueeze(1),
                 self.targets[b : b + 1, :length],
-                [len(logits)],
-                [length],
+                torch.tensor([len(logits)]),
+                torch.tensor([length]),
                 blank=self.blank,
                 reduction="sum",
             )
@@ -225,7 +225,8 @@ def test_derivative_by_finite_differences(device: torch.device) -> None:
 
         @staticmethod
         def backward(ctx: Any, grad: Tensor) -> Tensor:
-            return -ctx.saved_tensors[0] * grad
+            posteriors: Tensor = ctx.saved_tensors[0]
+            return -posteriors * grad
 
     emissions = torch.randn(5, 3, dtype=torch.float64, device=device, requires_grad=True)
     assert torch.autograd.gradcheck(Loss.apply, (emissions,))

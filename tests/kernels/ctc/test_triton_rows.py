@@ -120,9 +120,7 @@ def assert_agrees(
     found, grad = example.run(device, terms, in_place=in_place)
     expected, expected_grad = example.plain(terms)
     for name, value, target in zip(RowStatistics._fields, found, expected, strict=True):
-        torch.testing.assert_close(
-            value, target, rtol=exact, atol=exact, msg=lambda text, name=name: f"{name}: {text}"
-        )
+        torch.testing.assert_close(value, target, rtol=exact, atol=exact, msg=f"{name}: {value}")
     torch.testing.assert_close(grad, expected_grad, rtol=rounded, atol=exact)
     chosen = grad.gather(1, example.columns[example.utterances])
     assert bool((chosen == 0).all())
