@@ -87,7 +87,7 @@ def obstacle(backend: str, device: torch.device) -> str:
 
 def interpreting() -> bool:
     """Say whether Triton kernels that are imported now run in the interpreter."""
-    return os.environ.get("TRITON_INTERPRET", "0") in ("1", "true", "on", "yes")
+    return os.environ.get("TRITON_INTERPRET", "0").lower() in ("1", "true", "on", "yes", "y")
 
 
 @functools.cache

@@ -58,6 +58,8 @@ def _adds_wide(device: torch.device, dtype: torch.dtype) -> bool:
     try:
         aten.addmm.dtype_out(total[0], left[0], left[0], torch.float32, out=total[0])
         aten.baddbmm.dtype_out(total, left, left, torch.float32, out=total)
+    except torch.OutOfMemoryError:
+        raise
     except RuntimeError:
         return False
     return True

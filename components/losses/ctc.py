@@ -133,8 +133,9 @@ class CTCLoss(nn.Module):
                 with_utterance_losses=True,
             )
         except KernelInputError as error:
-            hint = "is the tokenizer the one that the head was made for?"
-            raise DataError(f"CTC {error}; {hint}") from error
+            hint = "; is the tokenizer the one that the head was made for?"
+            is_label = str(error).startswith("targets: label")
+            raise DataError(f"CTC {error}{hint if is_label else ''}") from error
         return CTCOutput(total, losses, self.feasible(lengths, targets, target_lengths))
 
     @staticmethod

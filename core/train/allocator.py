@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import sys
 
 M_TRIM_THRESHOLD = -1
 """Parameter of glibc's mallopt: free bytes at the end of the heap that are given back."""
@@ -23,9 +24,9 @@ def keep_freed_memory() -> bool:
     step. Afterwards the process keeps its largest size until it ends.
 
     Nothing is changed where an environment variable shows that the user tuned or replaced the
-    allocator, or where the C library has no ``mallopt``.
+    allocator, on other systems than Linux, or where the C library has no ``mallopt``.
     """
-    if any(name.startswith(OWN_SETTINGS) for name in os.environ):
+    if sys.platform != "linux" or any(name.startswith(OWN_SETTINGS) for name in os.environ):
         return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:

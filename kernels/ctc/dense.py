@@ -68,7 +68,9 @@ def backward(
     weights = passes.gradient_weights(batch, grad_losses.to(found.columns.dtype), options)
     row_weights = batch.live(weights)
     values = batch.pack(passes.weighted(batch, found.columns, weights))
-    result = torch.zeros(logits.shape, dtype=logits.dtype, device=logits.device)
+    # Rows that are all frames are all written.
+    allocate = torch.empty if batch.frames is None else torch.zeros
+    result = allocate(logits.shape, dtype=logits.dtype, device=logits.device)
     flat = result.flatten(0, 1)
     for chunk in batch.chunks(passes.rows_per_chunk(options, logits.shape[2], logits)):
         rows = _rows(chunk, logits)

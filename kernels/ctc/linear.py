@@ -110,9 +110,9 @@ class Gradients(NamedTuple):
             frames = projection.frames.unflatten(0, batch.shape).to(dtype)
             rows = values.new_empty((*batch.columns.shape, frames.shape[2]))
             multiply(narrow.transpose(1, 2), frames, rows)
-            _add_at(self.weight, batch.columns, rows)
+            _add_columns(self.weight, batch, rows)
         if self.bias is not None:
-            _add_at(self.bias, batch.columns, values.sum(dim=1))
+            _add_columns(self.bias, batch, values.sum(dim=1))
 
     def divide(self, factor: Tensor) -> None:
         """Divide the sums by a factor."""
@@ -121,17 +121,24 @@ class Gradients(NamedTuple):
                 part.div_(factor)
 
 
-def _add_at(total: Tensor, places: Tensor, values: Tensor) -> None:
-    """Add (B, S, ...) values to rows of ``total``, to equal ones in an order that does not vary.
+def _add_columns(total: Tensor, batch: Batch, values: Tensor) -> None:
+    """Add (B, S, ...) values to (V, ...) ``total`` at their columns, in an order that is fixed.
 
-    CUDA sorts by place before it adds. A CPU does not, but within an utterance all values but the
-    first of a place are 0, which any order adds up alike.
+    A CPU does not sort by column, but within an utterance all values but the first of a column
+    are 0, which any order adds up alike. CUDA sorts, then adds equal ones one after another: there
+    those zeros, most of which are padding at the blank, are spread over all columns.
     """
     if total.device.type == "cpu":
-        for own_places, own_values in zip(places, values, strict=True):
-            total.index_put_((own_places,), own_values, accumulate=True)
-    else:
-        total.index_put_((places,), values, accumulate=True)
+        for columns, own_values in zip(batch.columns, values, strict=True):
+            total.index_put_((columns,), own_values, accumulate=True)
+        return
+    total.index_put_((spread_repeats(batch, total.shape[0]),), values, accumulate=True)
+
+
+def spread_repeats(batch: Batch, classes: int) -> Tensor:
+    """Return (B, S) columns with those that repeat an earlier one replaced by all in turn."""
+    turns = torch.arange(batch.columns.numel(), device=batch.columns.device) % classes
+    return torch.where(batch.repeated, turns.view(batch.columns.shape), batch.columns)
 
 
 def without_forbidden(batch: Batch, bias: Tensor | None) -> Batch:

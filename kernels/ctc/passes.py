@@ -16,12 +16,19 @@ CHUNK_BYTES_ELSEWHERE: Final = 128 << 20
 """Bytes of a chunk of logits: on a GPU what fills it; on CPU fewer would do, but each chunk wakes
 the threads several times, which is slow where they have to share cores."""
 
+LEAST_ROWS: Final = 512
+"""Rows of a chunk on a GPU, whatever the vocabulary: every chunk reads the weight and adds to its
+gradient, which takes longer than the products if there are few."""
+
 
 def rows_per_chunk(options: Options, classes: int, logits: Tensor) -> int:
     """Return the number of rows whose (V,) float32 values fill the byte budget."""
-    default = CHUNK_BYTES.get(logits.device.type, CHUNK_BYTES_ELSEWHERE)
-    itemsize = max(4, logits.dtype.itemsize)
-    return max(1, (options.chunk_bytes or default) // (classes * itemsize))
+    row_bytes = classes * max(4, logits.dtype.itemsize)
+    if options.chunk_bytes is not None:
+        return max(1, options.chunk_bytes // row_bytes)
+    if logits.device.type in CHUNK_BYTES:
+        return max(1, CHUNK_BYTES[logits.device.type] // row_bytes)
+    return max(LEAST_ROWS, CHUNK_BYTES_ELSEWHERE // row_bytes)
 
 
 def statistics_dtype(dtype: torch.dtype) -> torch.dtype:

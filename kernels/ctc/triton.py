@@ -13,8 +13,8 @@ from torch import Tensor
 
 from kernels.ctc.engine import RowStatistics, Terms
 
-MAX_LABELS: Final = 4095
-"""Labels of an utterance: 8 neighbours in each of 512 lanes are 4096 blanks."""
+MAX_LABELS: Final = 2047
+"""Labels of an utterance: 8 neighbours in each of 256 lanes are 2048 blanks."""
 
 
 class TritonEngine:

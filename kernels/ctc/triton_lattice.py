@@ -56,18 +56,18 @@ VARYING = ["rows", "width", "max_frames"]
 
 @triton.jit
 def utterance(
+    index: tl.tensor,
     first_rows: tl.tensor,
     input_lengths: tl.tensor,
     target_lengths: tl.tensor,
     rows: tl.tensor,
     labels: tl.tensor,
     max_frames: tl.tensor,
-) -> tuple[tl.tensor, tl.tensor, tl.tensor, tl.tensor, tl.tensor]:
-    """Return program 0's utterance: index, first row, frames, labels, and whether they are sound.
+) -> tuple[tl.tensor, tl.tensor, tl.tensor, tl.tensor]:
+    """Return an utterance's first row, frames and labels, and whether they are sound.
 
     An utterance that claims rows or labels that do not exist counts as one without any.
     """
-    index = tl.program_id(0).to(tl.int64)
     start = tl.load(first_rows + index)
     frames = tl.load(input_lengths + index)
     used = tl.load(target_lengths + index)
@@ -75,7 +75,7 @@ def utterance(
     sound = sound & (used >= 0) & (used <= labels)
     frames = tl.where(sound, frames, 0).to(tl.int32)
     used = tl.where(sound, used, 0).to(tl.int32)
-    return index, start, frames, used, sound
+    return start, frames, used, sound
 
 
 @triton.jit
@@ -282,8 +282,9 @@ def sweep(
         FAST: see :func:`kernels.ctc.triton_math.log_add`.
     """
     SIZE: tl.constexpr = 2 * K * LANES
-    index, start, frames, used, _ = utterance(
-        first_rows, input_lengths, target_lengths, rows, width - 1, max_frames
+    index = tl.program_id(0).to(tl.int64)
+    start, frames, used, _ = utterance(
+        index, first_rows, input_lengths, target_lengths, rows, width - 1, max_frames
     )
     direction = tl.program_id(1)
     targets += index * (width - 1)

@@ -111,7 +111,7 @@ def finish(
 ) -> None:
     """Write losses and, with POSTERIORS, those of frames of utterances that have an alignment.
 
-    Program (b, i) does frames i * TILE to (i + 1) * TILE of utterance b. Labels that occur
+    Program (i, b) does frames i * TILE to (i + 1) * TILE of utterance b. Labels that occur
     repeatedly are summed in the order of the targets.
 
     Args:
@@ -132,13 +132,14 @@ def finish(
         TILE: frames of a program.
         POSTERIORS: whether to write them.
     """
-    index, start, frames, used, sound = utterance(
-        first_rows, input_lengths, target_lengths, rows, width - 1, max_frames
+    index = tl.program_id(1).to(tl.int64)
+    start, frames, used, sound = utterance(
+        index, first_rows, input_lengths, target_lengths, rows, width - 1, max_frames
     )
     SIZE: tl.constexpr = 2 * K * LANES
     score = _log_likelihood(middle + index * 2 * SIZE, excesses + index * 2, SIZE)
     impossible = score < POSSIBLE
-    begin = tl.program_id(1) * TILE
+    begin = tl.program_id(0) * TILE
     if begin == 0:
         loss = tl.where(impossible, float("inf"), 0.0 - score * LN_2)
         tl.store(losses + index, tl.where(sound, loss, float("nan")).to(losses.dtype.element_ty))
@@ -194,6 +195,11 @@ def tile_for(shape: Shape) -> int:
     return max(1, TILE_STATES // (shape.neighbours * shape.lanes))
 
 
+def warps_for(shape: Shape) -> int:
+    """Return the warps that turn states into posteriors; four hold 1024 of them in registers."""
+    return 4 if shape.neighbours * shape.lanes <= TILE_STATES else 8
+
+
 def run_lattice(
     emissions: Tensor,
     first_rows: Tensor,
@@ -237,7 +243,8 @@ def run_lattice(
             enable_fp_fusion=True,
         )
     tile = tile_for(shape)
-    finish[(count, max(1, triton.cdiv(max_frames, tile)) if posteriors else 1)](
+    # Frames on the first axis of the grid, which alone has no limit in practice.
+    finish[(max(1, triton.cdiv(max_frames, tile)) if posteriors else 1, count)](
         states,
         middle,
         excesses,
@@ -249,7 +256,7 @@ def run_lattice(
         LANES=shape.lanes,
         TILE=tile,
         POSTERIORS=posteriors,
-        num_warps=4,
+        num_warps=warps_for(shape),
         enable_fp_fusion=True,
     )
     return losses, found

@@ -112,9 +112,14 @@ def gradient(
         problem = _gather(rows, hidden, weight, bias, targets, product_dtype)
         incoming = rows.select(grad_losses.reshape(-1, grad_losses.shape[-1]))
         factors = rows.blank(incoming.to(accumulation_dtype(product_dtype)))
+        lift = _lift(factors) if product_dtype == torch.float16 else None
+        if lift is not None:
+            factors = factors * lift
         outcome = run(_engine(backend, hidden.device), problem, factors, needs, chunk_bytes)
         grad_hidden = _spread(outcome.hidden, rows, hidden) if needs.hidden else outcome.hidden
         totals = (grad_hidden, outcome.weight, outcome.bias)
+        if lift is not None:
+            totals = tuple(total.div_(lift) for total in totals)
         dtypes = (hidden.dtype, weight.dtype, weight.dtype if bias is None else bias.dtype)
         grads = [rows.refuse(x).to(dtype) for x, dtype in zip(totals, dtypes, strict=True)]
     return grads[0], grads[1], grads[2]
@@ -193,6 +198,12 @@ def _backward(
 
 
 forward.register_autograd(_backward, setup_context=_remember)
+
+
+def _lift(factors: Tensor) -> Tensor:
+    """Return () what makes the largest factor :data:`LIFT`, at whatever scale gradients come."""
+    largest = factors.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0).abs().amax()
+    return torch.where(largest > 0, LIFT / largest, 1.0)
 
 
 def _engine(backend: str, device: torch.device) -> Engine:

@@ -40,7 +40,7 @@ def reduce(losses: Tensor, hits: Tensor, rows: Rows, mask: Tensor, reduction: st
     elif reduction == "sum":
         loss = per_book.sum()
     else:
-        loss = rows.spread(losses, mask.numel()).view(*mask.shape, -1)
+        loss = rows.spread(losses, mask.numel()).view(*mask.shape, losses.shape[1])
     if reduction != "none":
         loss = rows.refuse(loss)
     elif rows.overflow is not None:

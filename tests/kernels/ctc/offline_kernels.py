@@ -7,7 +7,7 @@ from typing import Any, Final
 from kernels.ctc.engine import Terms
 from kernels.ctc.triton_columns import COLUMNS, put
 from kernels.ctc.triton_lattice import sweep
-from kernels.ctc.triton_posteriors import finish, shape_for, tile_for
+from kernels.ctc.triton_posteriors import finish, shape_for, tile_for, warps_for
 from kernels.ctc.triton_rows import launch_for, measure
 from tests.kernels.offline import Variant
 
@@ -73,7 +73,7 @@ def _finish(labels: int, *, posteriors: bool) -> Variant:
             "TILE": tile_for(shape),
             "POSTERIORS": posteriors,
         },
-        options={"num_warps": 4, **FUSION},
+        options={"num_warps": warps_for(shape), **FUSION},
         listing=False,
     )
 
@@ -144,13 +144,14 @@ SWEEPS: Final = [
     for labels in (31, 63, 127, 255)
     for keep, join in ((False, False), (True, False), (True, True))
 ] + [
-    _sweep(4095, keep=True, join=True),
+    _sweep(2047, keep=True, join=True),
+    _sweep(2047, keep=True, join=True, wide=True),
     _sweep(127, keep=True, join=True, wide=True),
 ]
 VARIANTS: Final = [
     *SWEEPS,
-    *(_finish(labels, posteriors=True) for labels in (31, 255, 4095)),
-    _finish(4095, posteriors=False),
+    *(_finish(labels, posteriors=True) for labels in (31, 255, 1023, 2047)),
+    _finish(2047, posteriors=False),
     *(_measure(classes, "bfloat16", PLAIN) for classes in (128, 1024, 5000, 32000, 262144)),
     *(_measure(classes, "bfloat16", ALL) for classes in (1024, 16384, 262144)),
     _measure(32768, "bfloat16", ALL_BUT_VIEWS),

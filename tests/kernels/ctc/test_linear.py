@@ -105,3 +105,16 @@ def test_weights_of_float16_use_its_range() -> None:
     factor = linear._half_factor(weights)
     assert float((weights[2] * factor).abs()) == pytest.approx(linear.HALF_RANGE)
     assert float(linear._half_factor(torch.zeros(2))) == 1.0
+
+
+def test_repeats_that_are_spread_over_all_classes_change_nothing() -> None:
+    example = make_example(CPU, input_lengths=(7, 6, 5), target_lengths=(3, 0, 2))
+    example.targets[0, :3] = 1
+    batch = make_batch(example, make_options(), known=True)
+    classes = example.projection[1].shape[0]
+    values = torch.randn(*batch.columns.shape, 3).masked_fill(batch.repeated.unsqueeze(2), 0.0)
+    expected = torch.zeros(classes, 3).index_put((batch.columns,), values, accumulate=True)
+    places = linear.spread_repeats(batch, classes)
+    found = torch.zeros(classes, 3).index_put((places,), values, accumulate=True)
+    torch.testing.assert_close(found, expected)
+    assert (places == 0).sum() < (batch.columns == 0).sum()

@@ -396,4 +396,4 @@ def test_a_shape_for_every_number_of_labels(itemsize: int) -> None:
 def test_says_what_it_cannot_take() -> None:
     assert unsupported(MAX_LABELS) == ""
     assert str(MAX_LABELS) in unsupported(MAX_LABELS + 1)
-    assert shape_for(MAX_LABELS, 4).lanes == 512
+    assert shape_for(MAX_LABELS, 4).lanes == 256

@@ -370,3 +370,37 @@ def test_backends_are_named_and_refused(device: torch.device) -> None:
     with pytest.raises(BackendError, match="no backend 'cuda'"):
         example(device).loss(backend="cuda")
     assert torch.equal(example(device).loss().loss, example(device).loss(backend="auto").loss)
+
+
+@pytest.mark.parametrize("shape", [(2, 0), (0, 3)])
+def test_no_frames_have_no_losses(shape: tuple[int, int], device: torch.device) -> None:
+    hidden = torch.zeros(*shape, 4, device=device, requires_grad=True)
+    weight = torch.zeros(2, 5, 4, device=device, requires_grad=True)
+    targets = torch.zeros(*shape, 2, device=device, dtype=torch.int64)
+    mask = torch.zeros(shape, device=device, dtype=torch.bool)
+    losses = masked_cross_entropy(hidden, weight, None, targets, mask, reduction="none")
+    assert losses.shape == (*shape, 2)
+    losses.sum().backward()
+    assert weight.grad is not None
+    assert not weight.grad.any()
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+def test_float16_gradients_have_range_at_any_loss_scale(
+    reduction: str, device: torch.device
+) -> None:
+    torch.manual_seed(0)
+    hidden = torch.randn(2, 30, 16, device=device)
+    weight = torch.randn(1, 200, 16, device=device, requires_grad=True)
+    targets = torch.randint(200, (2, 30, 1), device=device)
+    mask = torch.ones(2, 30, device=device, dtype=torch.bool)
+
+    def gradient(scale: float, *, half: bool) -> Tensor:
+        with torch.autocast(device.type, torch.float16, enabled=half):
+            loss = masked_cross_entropy(hidden, weight, None, targets, mask, reduction=reduction)
+        return torch.autograd.grad(loss.mean() * scale, weight)[0].double() / scale
+
+    exact = gradient(1.0, half=False)
+    for scale in (2.0**-10, 1.0, 2.0**20):
+        error = (gradient(scale, half=True) - exact).norm() / exact.norm()
+        assert error < 2e-3
