@@ -84,7 +84,7 @@ class Lattice:
         return losses, posteriors.flatten(0, 1)
 
     def _ours(self, backend: Backend) -> Tensors:
-        engine = engine_for("ctc_loss", backend, self.device)
+        engine = engine_for("ctc_loss", backend, self.device, self.targets.shape[1])
         losses, posteriors = engine.lattice(
             self.log_probs.flatten(0, 1),
             self.first_rows,

@@ -119,7 +119,8 @@ def gradient(
         grad_hidden = _spread(outcome.hidden, rows, hidden) if needs.hidden else outcome.hidden
         totals = (grad_hidden, outcome.weight, outcome.bias)
         if lift is not None:
-            totals = tuple(total.div_(lift) for total in totals)
+            for total in totals:
+                total.div_(lift)
         dtypes = (hidden.dtype, weight.dtype, weight.dtype if bias is None else bias.dtype)
         grads = [rows.refuse(x).to(dtype) for x, dtype in zip(totals, dtypes, strict=True)]
     return grads[0], grads[1], grads[2]
