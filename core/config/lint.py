@@ -90,10 +90,11 @@ def _callable_problems(function: Callable[..., Any]) -> Iterator[str]:
 def _signature(function: Callable[..., Any]) -> list[inspect.Parameter]:
     """Return the parameters of a callable; none for a module that leaves its constructor to torch.
 
-    The constructor of ``torch.nn.Module`` is written with ``*args, **kwargs`` but refuses both.
+    The constructor of ``torch.nn.Module`` is written with ``*args, **kwargs`` but refuses both. It
+    is known by its class, since torch.compile puts another function in its place.
     """
-    constructor = getattr(function, "__init__", None)
-    if qualified_name(constructor) == "torch.nn.modules.module.Module.__init__":
+    owners = (owner for owner in getattr(function, "__mro__", ()) if "__init__" in vars(owner))
+    if qualified_name(next(owners, None)) == "torch.nn.modules.module.Module":
         return []
     return list(inspect.signature(function).parameters.values())
 

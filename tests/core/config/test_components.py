@@ -142,7 +142,7 @@ def test_what_may_stand_where(
 
 
 def test_protocol_methods_are_those_a_class_must_have() -> None:
-    assert protocol_methods(Head) == {"setup", "__call__"}
+    assert protocol_methods(Head) == {"setup", "inputs", "__call__"}
 
 
 def test_plurals() -> None:

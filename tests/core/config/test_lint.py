@@ -202,7 +202,15 @@ def test_missing_arguments_come_with_what_to_type(toy: Toy) -> None:
     ]
 
 
-def test_a_module_without_a_constructor_is_good(toy: Toy) -> None:
+@pytest.mark.parametrize("compiled_before", [False, True])
+def test_a_module_without_a_constructor_is_good(
+    toy: Toy, monkeypatch: pytest.MonkeyPatch, compiled_before: bool
+) -> None:
+    if compiled_before:  # torch.compile replaces the constructor of all modules
+
+        def patched(self: nn.Module, *args: object, **kwargs: object) -> None: ...
+
+        monkeypatch.setattr(nn.Module, "__init__", patched)
     config = toy.config()
     config.data.anything = fdl.Config(Bare)
 
