@@ -10,6 +10,7 @@ from core.contracts.components import (
     Scheduler,
     Tokenizer,
 )
+from core.contracts.noisy import NoisySpeechBatch, Padded
 from core.contracts.records import (
     Artifact,
     Batch,
@@ -38,7 +39,9 @@ __all__ = [
     "Hypothesis",
     "LossSum",
     "MetricSum",
+    "NoisySpeechBatch",
     "OptimizerFactory",
+    "Padded",
     "RunContext",
     "RunInfo",
     "Scheduler",
