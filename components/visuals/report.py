@@ -58,7 +58,7 @@ def utterance_artifacts(
             sample_rate=sample_rate,
         ),
     ]
-    if not _can_draw():
+    if not can_draw():
         return found
     from components.visuals.alignment import alignment_image
     from components.visuals.posteriors import posterior_image
@@ -90,7 +90,8 @@ def utterance_artifacts(
 
 
 @cache
-def _can_draw() -> bool:
+def can_draw() -> bool:
+    """Return whether pictures can be made; if not, it is logged once."""
     found = importlib.util.find_spec("matplotlib") is not None
     if not found:
         _log.warning("matplotlib is not installed: there will be no pictures; it is in sori[aim]")

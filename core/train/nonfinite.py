@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from core.contracts import Batch, LossSum
+from core.contracts import Batch, LossSum, Task
 from core.train.rng import load_rng_state, rng_state
 from core.train.step import SWITCH
 
 
-def locate(task: nn.Module, batches: Sequence[Batch]) -> tuple[int, str]:
+def locate(task: Task, batches: Sequence[Batch]) -> tuple[int, str]:
     """Run the batches once more without gradient and name what first stopped being finite.
 
     Random state and buffers are left as they were found, so looking changes nothing.
@@ -53,10 +53,10 @@ def locate(task: nn.Module, batches: Sequence[Batch]) -> tuple[int, str]:
     )
 
 
-def _first_nonfinite(task: nn.Module, batch: Batch) -> str | None:
+def _first_nonfinite(task: Task, batch: Batch) -> str | None:
     found: list[str] = []
     with _watch(task, batch, found), torch.no_grad():
-        losses: dict[str, LossSum] = task(batch)
+        losses: dict[str, LossSum] = task(task.prepare(batch))
     if found:
         return found[0]
     broken = [name for name, loss in losses.items() if not _finite(loss.total)]

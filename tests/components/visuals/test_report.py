@@ -56,13 +56,13 @@ def test_without_matplotlib_there_are_no_pictures_and_one_warning(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    report._can_draw.cache_clear()
+    report.can_draw.cache_clear()
     try:
         with caplog.at_level(logging.WARNING):
             for _ in range(2):
                 found = report.utterance_artifacts(**arguments())
     finally:
-        report._can_draw.cache_clear()
+        report.can_draw.cache_clear()
     assert [artifact.kind for artifact in found] == ["text", "audio"]
     assert [record.getMessage() for record in caplog.records] == [
         "matplotlib is not installed: there will be no pictures; it is in sori[aim]"

@@ -1,0 +1,1 @@
+"""Which frames a model has to fill in."""
