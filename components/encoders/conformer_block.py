@@ -2,13 +2,66 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 
-from components.encoders.convolution import ConvNorm, ConvolutionModule
+from components.encoders.convolution import (
+    ConvContext,
+    ConvNorm,
+    ConvolutionModule,
+    frames_around,
+)
 from components.encoders.dropout import Dropout
 from components.encoders.feed_forward import FeedForward
+from components.encoders.masked_batch_norm import CountedFrames
 from components.encoders.relative_attention import RelativeAttention
+from core.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockOptions:
+    """What all blocks of an encoder have in common.
+
+    Args:
+        dim: width.
+        heads: attention heads.
+        feed_forward_dim: hidden width of the feed-forward modules.
+        kernel_size: of the depthwise convolution.
+        conv_context: where the frames lie that it sees.
+        conv_norm: norm inside the convolution module.
+        batch_norm_over: frames that batch statistics count.
+        dropout: in feed-forward modules and on every residual branch.
+        attention_dropout: on attention weights.
+        bias: whether linear and convolution layers have biases.
+
+    Raises:
+        ConfigError: the options do not fit each other.
+    """
+
+    dim: int
+    heads: int
+    feed_forward_dim: int
+    kernel_size: int
+    conv_context: ConvContext
+    conv_norm: ConvNorm
+    batch_norm_over: CountedFrames
+    dropout: float
+    attention_dropout: float
+    bias: bool
+
+    def __post_init__(self) -> None:
+        if self.dim % self.heads or self.dim % 2:
+            raise ConfigError(
+                f"encoder: dim must be even and a multiple of heads={self.heads}, found {self.dim}"
+            )
+        frames_around(self.conv_context, self.kernel_size)
+        if self.batch_norm_over == "all_frames" and self.conv_norm != "batch_norm":
+            raise ConfigError(
+                "encoder: batch_norm_over='all_frames' changes nothing where conv_norm is "
+                f"{self.conv_norm!r}; take conv_norm='batch_norm' or leave batch_norm_over out"
+            )
 
 
 class ConformerBlock(nn.Module):
@@ -17,50 +70,33 @@ class ConformerBlock(nn.Module):
     Gulati et al. 2020, equation 1; every module is normalised before it and has a residual around.
 
     Args:
-        dim: width.
-        heads: attention heads.
-        feed_forward_dim: hidden width of the feed-forward modules.
-        kernel_size: of the depthwise convolution.
-        conv_norm: norm inside the convolution module.
-        dropout: in feed-forward modules and on every residual branch.
-        attention_dropout: on attention weights.
+        options: what it shares with the other blocks.
         layer_drop: probability that an utterance passes this layer by in training.
-        bias: whether linear and convolution layers have biases.
     """
 
-    def __init__(
-        self,
-        *,
-        dim: int,
-        heads: int,
-        feed_forward_dim: int,
-        kernel_size: int,
-        conv_norm: ConvNorm,
-        dropout: float,
-        attention_dropout: float,
-        layer_drop: float,
-        bias: bool,
-    ) -> None:
+    def __init__(self, options: BlockOptions, *, layer_drop: float) -> None:
         super().__init__()
+        dim, bias = options.dim, options.bias
         self.layer_drop = layer_drop
         self.norm_feed_forward1 = nn.LayerNorm(dim)
-        self.feed_forward1 = FeedForward(
-            dim=dim, hidden_dim=feed_forward_dim, dropout=dropout, bias=bias
-        )
+        self.feed_forward1 = _feed_forward(options)
         self.norm_attention = nn.LayerNorm(dim)
         self.attention = RelativeAttention(
-            dim=dim, heads=heads, dropout=attention_dropout, bias=bias
+            dim=dim, heads=options.heads, dropout=options.attention_dropout, bias=bias
         )
         self.norm_convolution = nn.LayerNorm(dim)
         self.convolution = ConvolutionModule(
-            dim=dim, kernel_size=kernel_size, norm=conv_norm, bias=bias
+            dim=dim,
+            kernel_size=options.kernel_size,
+            norm=options.conv_norm,
+            bias=bias,
+            context=options.conv_context,
+            batch_norm_over=options.batch_norm_over,
         )
         self.norm_feed_forward2 = nn.LayerNorm(dim)
-        self.feed_forward2 = FeedForward(
-            dim=dim, hidden_dim=feed_forward_dim, dropout=dropout, bias=bias
-        )
+        self.feed_forward2 = _feed_forward(options)
         self.norm_out = nn.LayerNorm(dim)
-        self.dropout = Dropout(dropout)
+        self.dropout = Dropout(options.dropout)
 
     def forward(self, x: Tensor, positions: Tensor, mask: Tensor, valid: Tensor) -> Tensor:
         """Map (B, T, D) to (B, T, D).
@@ -81,6 +117,15 @@ class ConformerBlock(nn.Module):
         if self.training and self.layer_drop > 0:
             return drop_layer(entered, x, self.layer_drop)
         return x
+
+
+def _feed_forward(options: BlockOptions) -> FeedForward:
+    return FeedForward(
+        dim=options.dim,
+        hidden_dim=options.feed_forward_dim,
+        dropout=options.dropout,
+        bias=options.bias,
+    )
 
 
 def drop_layer(entered: Tensor, left: Tensor, probability: float) -> Tensor:

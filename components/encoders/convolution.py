@@ -8,32 +8,51 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from components.encoders.masked_batch_norm import MaskedBatchNorm
+from components.encoders.masked_batch_norm import CountedFrames, MaskedBatchNorm
+from core.errors import ConfigError
 
 ConvNorm = Literal["batch_norm", "layer_norm"]
+ConvContext = Literal["centred", "causal"] | tuple[int, int]
 
 
 class ConvolutionModule(nn.Module):
     """Pointwise with GLU, depthwise, norm, SiLU, pointwise (Gulati et al. 2020, figure 2).
 
     Frames past a length are zeroed before the depthwise convolution, the only step that mixes
-    frames, and are left out of batch statistics.
+    frames.
 
     Args:
         dim: width of input and output.
-        kernel_size: frames that the depthwise convolution sees; odd.
-        norm: ``batch_norm`` over real frames, or ``layer_norm`` over the channels of a frame.
+        kernel_size: frames that the depthwise convolution sees.
+        norm: ``batch_norm`` over the frames of a batch, or ``layer_norm`` over the channels of a
+            frame.
         bias: whether the convolutions have biases.
+        context: where those frames lie; see :func:`frames_around`.
+        batch_norm_over: frames that batch statistics count.
     """
 
-    def __init__(self, *, dim: int, kernel_size: int, norm: ConvNorm, bias: bool = True) -> None:
+    def __init__(
+        self,
+        *,
+        dim: int,
+        kernel_size: int,
+        norm: ConvNorm,
+        bias: bool = True,
+        context: ConvContext = "centred",
+        batch_norm_over: CountedFrames = "real_frames",
+    ) -> None:
         super().__init__()
+        left, right = frames_around(context, kernel_size)
+        on_both_sides = min(left, right)
+        self.on_one_side = (left - on_both_sides, right - on_both_sides)
         self.pointwise1 = nn.Linear(dim, 2 * dim, bias=bias)
         self.depthwise = nn.Conv1d(
-            dim, dim, kernel_size, padding=(kernel_size - 1) // 2, groups=dim, bias=bias
+            dim, dim, kernel_size, padding=on_both_sides, groups=dim, bias=bias
         )
         self.norm: nn.Module = (
-            MaskedBatchNorm(dim=dim) if norm == "batch_norm" else nn.LayerNorm(dim)
+            MaskedBatchNorm(dim=dim, over=batch_norm_over)
+            if norm == "batch_norm"
+            else nn.LayerNorm(dim)
         )
         self.pointwise2 = nn.Linear(dim, dim, bias=bias)
 
@@ -41,10 +60,39 @@ class ConvolutionModule(nn.Module):
         """Map (B, T, D) to (B, T, D); ``valid`` is (B, T) bool, true for real frames."""
         x = F.glu(self.pointwise1(x), dim=-1)
         x = x * valid.unsqueeze(-1).to(x.dtype)
+        if any(self.on_one_side):
+            x = F.pad(x, (0, 0, *self.on_one_side))
         x = depthwise_over_time(x, self.depthwise)
         x = self.norm(x, valid) if isinstance(self.norm, MaskedBatchNorm) else self.norm(x)
         hidden: Tensor = self.pointwise2(F.silu(x))
         return hidden
+
+
+def frames_around(context: ConvContext, kernel_size: int) -> tuple[int, int]:
+    """Return how many frames a convolution sees before and after the one it is at.
+
+    Args:
+        context: ``centred`` for as many on either side, ``causal`` for none after, or both counts.
+        kernel_size: frames that it sees in all.
+
+    Raises:
+        ConfigError: the counts and the frame itself do not make up the kernel.
+    """
+    if context == "centred":
+        if kernel_size % 2 == 0:
+            raise ConfigError(
+                f"encoder: kernel_size of a centred convolution must be odd, found {kernel_size}"
+            )
+        return kernel_size // 2, kernel_size // 2
+    if context == "causal":
+        return kernel_size - 1, 0
+    left, right = context
+    if min(left, right) < 0 or left + 1 + right != kernel_size:
+        raise ConfigError(
+            "encoder: conv_context must be two counts of frames that with the frame between them "
+            f"make up kernel_size={kernel_size}, found {context}"
+        )
+    return left, right
 
 
 def depthwise_over_time(x: Tensor, convolution: nn.Conv1d) -> Tensor:

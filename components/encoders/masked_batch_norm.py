@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+CountedFrames = Literal["real_frames", "all_frames"]
 Moments = tuple[Tensor, Tensor, Tensor]
 """Number of frames, and mean and variance of each channel."""
 
@@ -26,15 +27,25 @@ class MaskedBatchNorm(nn.Module):
         dim: channels D.
         eps: added to the variance.
         momentum: weight of a batch in the running statistics, which evaluation uses.
+        over: ``all_frames`` counts padding like speech, as ``torch.nn.BatchNorm1d`` does and with
+            it NeMo; how much padding a batch has then changes what is learnt.
     """
 
     running_mean: Tensor
     running_var: Tensor
 
-    def __init__(self, *, dim: int, eps: float = 1e-5, momentum: float = 0.1) -> None:
+    def __init__(
+        self,
+        *,
+        dim: int,
+        eps: float = 1e-5,
+        momentum: float = 0.1,
+        over: CountedFrames = "real_frames",
+    ) -> None:
         super().__init__()
         self.eps = eps
         self.momentum = momentum
+        self.over = over
         self.synchronise = False
         self.weight = nn.Parameter(torch.ones(dim))
         self.bias = nn.Parameter(torch.zeros(dim))
@@ -52,7 +63,8 @@ class MaskedBatchNorm(nn.Module):
             scale = self.weight * torch.rsqrt(self.running_var + self.eps)
             shift = self.bias - self.running_mean * scale
             return torch.addcmul(shift, _full(x), scale).to(x.dtype)
-        mask = valid.unsqueeze(-1).to(self.running_mean.dtype)
+        counted = valid if self.over == "real_frames" else torch.ones_like(valid)
+        mask = counted.unsqueeze(-1).to(self.running_mean.dtype)
         synchronise = self.synchronise and dist.is_available() and dist.is_initialized()
         moments = _moments(x, mask, synchronise)
         self._track(moments)

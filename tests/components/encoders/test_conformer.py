@@ -211,7 +211,7 @@ def test_compiles_as_one_graph_with_the_same_gradients() -> None:
         ({"kernel_size": 4}, "must be odd, found 4"),
         ({"subsampling": 3}, "power of two such as 4 or 8, found 3"),
         ({"layer_drop": 1.0}, "must be in .0, 1., found 1.0"),
-        ({"attention_context": (-1, 0)}, "must not be negative"),
+        ({"attention_context": (-2, 0)}, "must not be negative"),
     ],
 )
 def test_impossible_settings_are_refused(changes: dict[str, Any], words: str) -> None:
