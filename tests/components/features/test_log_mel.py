@@ -210,7 +210,6 @@ def test_equals_nemo(name: str, bins: int, normalization: Any, pad_to: int, size
     golden = load_file(GOLDEN)
     features = LogMel(num_bins=bins, normalization=normalization, pad_to=pad_to).eval()
     torch.testing.assert_close(features.window, golden["window"], atol=1e-6, rtol=0)
-    torch.testing.assert_close(features.filters.T, golden[f"{name}.fb"][0], atol=1e-6, rtol=1e-4)
     got, frames = features(golden["audio"], golden["audio_len"])
     assert frames.tolist() == golden[f"{name}.len"].tolist()
     assert got.shape == (4, size, bins)
