@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, Literal
 
 from torch import nn
 
 from core.errors import ConfigError, suggest
+
+Decay = Literal["matrices", "all"]
 
 # Other normalisation layers have vectors only, which the number of dimensions tells.
 _WITHOUT_DECAY = (nn.Embedding, nn.EmbeddingBag, nn.LayerNorm, nn.RMSNorm)
@@ -31,6 +33,7 @@ def parameter_groups(
     weight_decay: float,
     no_decay: Sequence[str] = (),
     lr_scale: Mapping[str, float] | None = None,
+    decay: Decay = "matrices",
 ) -> list[dict[str, Any]]:
     """Divide the trainable parameters of ``module`` into groups for a torch optimiser.
 
@@ -45,6 +48,7 @@ def parameter_groups(
         weight_decay: of the groups that decay.
         no_decay: glob patterns of further parameter names without decay, such as ``*.pos_emb``.
         lr_scale: glob pattern of parameter names to factor of ``lr``.
+        decay: ``all`` lets every trainable parameter decay that ``no_decay`` does not name.
 
     Returns:
         Groups with ``params`` as (name, parameter) pairs, ``lr``, ``weight_decay`` and ``name``,
@@ -74,7 +78,8 @@ def parameter_groups(
     groups: dict[str, dict[str, Any]] = {}
     for parameter in parameters:
         scaled = _scale_pattern(parameter, scales)
-        decays = not parameter.plain and not any(_matches(parameter, glob) for glob in no_decay)
+        plain = parameter.plain and decay == "matrices"
+        decays = not plain and not any(_matches(parameter, glob) for glob in no_decay)
         name = ("decay" if decays else "no_decay") + (f"@{scaled}" if scaled else "")
         group = groups.setdefault(
             name,

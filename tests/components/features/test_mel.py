@@ -47,7 +47,7 @@ def test_equal_torchaudio_to_its_precision(bins: int) -> None:
 def test_a_filter_between_two_points_of_the_transform_is_refused() -> None:
     options = {"n_fft": 512, "sample_rate": 16000, "min_frequency": 0.0, "max_frequency": 8000.0}
     assert mel_filters(num_bins=128, **options).any(0).all()  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match="of 256 filters lie between .* n_fft=512, 31.2 Hz apart"):
+    with pytest.raises(ConfigError, match="of 256 filters lie between two points"):
         mel_filters(num_bins=256, **options)  # type: ignore[arg-type]
 
 

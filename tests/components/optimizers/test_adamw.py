@@ -34,6 +34,24 @@ def test_takes_the_steps_of_torch_with_the_same_groups() -> None:
         torch.testing.assert_close(actual, wanted)
 
 
+def test_decay_of_all_takes_the_steps_of_one_plain_group() -> None:
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4), nn.Linear(4, 1))
+    module[2].weight.requires_grad_(False)
+    twin = copy.deepcopy(module)
+    optimizer = AdamW(lr=0.1, weight_decay=0.5, decay="all")(module)
+    expected = torch.optim.AdamW(twin.parameters(), lr=0.1, betas=(0.9, 0.98), weight_decay=0.5)
+    assert len(optimizer.param_groups) == 1
+    inputs = torch.randn(8, 3)
+    for _ in range(3):
+        for model, steps in ((module, optimizer), (twin, expected)):
+            steps.zero_grad()
+            model(inputs).square().mean().backward()
+            steps.step()
+    for actual, wanted in zip(module.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(actual, wanted)
+
+
 def test_groups_name_their_parameters_and_survive_the_state_dict() -> None:
     module = nn.Linear(2, 2)
     optimizer = AdamW(lr=0.1)(module)

@@ -71,6 +71,22 @@ def test_patterns_set_decay_and_rate() -> None:
     assert names(groups)["decay"] == ["conv.weight"]
 
 
+def test_all_may_decay_but_what_is_named() -> None:
+    model = Model()
+    everything = [name for name, _ in model.named_parameters()]
+    groups = names(parameter_groups(model, lr=1.0, weight_decay=0.1, decay="all"))
+    assert list(groups) == ["decay"]
+    assert sorted(groups["decay"]) == sorted(everything)
+    groups = names(
+        parameter_groups(
+            model, lr=1.0, weight_decay=0.1, decay="all", no_decay=("*norm*", "head.weight")
+        )
+    )
+    kept = {"norm.weight", "norm.bias", "batch_norm.weight", "batch_norm.bias", "embed.weight"}
+    assert set(groups["no_decay"]) == kept
+    assert set(groups["decay"]) == set(everything) - kept
+
+
 def test_a_tied_parameter_answers_to_all_its_names() -> None:
     groups = parameter_groups(Model(), lr=1.0, weight_decay=0.1, lr_scale={"head.weight": 0.1})
     assert names(groups)["no_decay@head.weight"] == ["embed.weight"]
