@@ -1,17 +1,14 @@
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from components.encoders.conformer import ConformerEncoder
 from core.errors import ConfigError
 
-GOLDEN = Path(__file__).parents[4] / "shared/golden/nest"
 BINS = 16
 
 
@@ -70,7 +67,17 @@ def assert_same(left: dict[str, Tensor], right: dict[str, Tensor]) -> None:
         )
 
 
+STREAMING: dict[str, Any] = {
+    "conv_norm": "layer_norm",
+    "conv_context": "causal",
+    "causal_subsampling": True,
+    "subsampling": 8,
+    "subsampling_method": "dw_striding",
+    "attention_context": (4, 1),
+    "attention_context_style": "chunked_limited",
+}
 VARIANTS: list[dict[str, Any]] = [
+    STREAMING,
     {"conv_norm": "layer_norm"},
     {"conv_norm": "layer_norm", "subsampling": 8, "subsampling_method": "dw_striding"},
     {"conv_norm": "layer_norm", "attention_context": (3, 1), "scale_input": True, "bias": False},
@@ -145,12 +152,44 @@ def test_very_short_utterances_are_finite_and_empty_ones_zero(
 
 @pytest.mark.parametrize("factor", [2, 4, 8])
 @pytest.mark.parametrize("method", ["conv2d", "dw_striding"])
-def test_output_lengths_match_the_output(factor: int, method: str) -> None:
-    encoder = build(subsampling=factor, subsampling_method=method, layers=1).eval()
+@pytest.mark.parametrize("causal", [False, True])
+def test_output_lengths_match_the_output(factor: int, method: str, causal: bool) -> None:
+    encoder = build(
+        subsampling=factor, subsampling_method=method, layers=1, causal_subsampling=causal
+    ).eval()
     for frames in range(1, 20):
         output, lengths = encoder(*batch([frames]))
         assert output.shape == (1, int(lengths), 16)
         assert encoder.output_lengths(torch.tensor([frames])).tolist() == lengths.tolist()
+
+
+def test_causal_subsampling_has_the_sizes_of_three_causal_stages() -> None:
+    encoder = ConformerEncoder(causal_subsampling=True, subsampling=8, layers=0, dim=8)
+    encoder.setup(input_dim=80)
+    assert encoder.output_lengths(torch.tensor([0, 1, 7, 8, 400, 416])).tolist() == [
+        *(1, 1, 2, 2, 51, 53)
+    ]
+    assert encoder.subsample.out.in_features == 256 * 11  # 80 bins, 41, 21, 11
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 3])
+def test_streaming_encoder_looks_ahead_to_the_end_of_a_chunk_and_no_further(chunk: int) -> None:
+    encoder = build(**(STREAMING | {"attention_context": (-1, chunk - 1)})).eval()
+    features, lengths = batch([80])
+    for frame in range(6):
+        leaf = features.clone().requires_grad_()
+        encoder(leaf, lengths)[0][0, frame, 0].backward()
+        assert leaf.grad is not None
+        last = leaf.grad[0].abs().sum(1).nonzero().max().item()
+        assert last == 8 * (frame // chunk * chunk + chunk - 1)  # output n hears inputs up to 8n
+
+
+def test_context_without_limits_is_no_context() -> None:
+    features, lengths = batch([40, 21])
+    expected = build().eval()(features, lengths)[0]
+    for style in ("regular", "chunked_limited"):
+        encoder = build(attention_context=(-1, -1), attention_context_style=style).eval()
+        assert torch.equal(encoder(features, lengths)[0], expected)
 
 
 def test_limited_context_limits_what_an_output_depends_on() -> None:
@@ -193,8 +232,16 @@ def test_bf16_autocast_stays_near_fp32() -> None:
     assert all(p.grad is not None and p.grad.isfinite().all() for p in encoder.parameters())
 
 
-def test_compiles_as_one_graph_with_the_same_gradients() -> None:
-    encoder = build(layers=1, attention_context=(3, 2))
+@pytest.mark.parametrize(
+    "variant",
+    [
+        {"attention_context": (3, 2)},
+        STREAMING,
+        {"mask_subsampling": False, "batch_norm_over": "all_frames", "attention_context": (-1, 2)},
+    ],
+)
+def test_compiles_as_one_graph_with_the_same_gradients(variant: dict[str, Any]) -> None:
+    encoder = build(layers=1, **variant)
     compiled = torch.compile(encoder, backend="eager", fullgraph=True, dynamic=True)
     for lengths in ([40, 21], [33, 9]):
         features, sizes = batch(lengths)
@@ -211,85 +258,16 @@ def test_compiles_as_one_graph_with_the_same_gradients() -> None:
         ({"kernel_size": 4}, "must be odd, found 4"),
         ({"subsampling": 3}, "power of two such as 4 or 8, found 3"),
         ({"layer_drop": 1.0}, "must be in .0, 1., found 1.0"),
-        ({"attention_context": (-2, 0)}, "must not be negative"),
+        ({"attention_context": (-2, 0)}, r"must not be negative.*found \(-2, 0\)"),
+        (
+            {"attention_context": (5, 3), "attention_context_style": "chunked_limited"},
+            r"chunks of 4 frames.* such as 4 or 8; found attention_context=\(5, 3\)",
+        ),
+        ({"conv_context": (3, 3)}, r"make up kernel_size=5, found \(3, 3\)"),
+        ({"conv_context": (5, -1)}, r"make up kernel_size=5, found \(5, -1\)"),
+        ({"conv_norm": "layer_norm", "batch_norm_over": "all_frames"}, "changes nothing where"),
     ],
 )
 def test_impossible_settings_are_refused(changes: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         build(**changes)
-
-
-def from_nemo(state: dict[str, Tensor], layers: int) -> dict[str, Tensor]:
-    """Map a FastConformer's weights, by NeMo's names, to those of ConformerEncoder."""
-    out = state["pre_encode.out.weight"].unflatten(1, (state["pre_encode.conv.0.bias"].numel(), -1))
-    ours = {
-        "subsample.out.weight": out.transpose(1, 2).flatten(1),  # theirs reads channel by channel
-        "subsample.out.bias": state["pre_encode.out.bias"],
-    }
-    places = {0: "0", 2: "1.0", 3: "1.1", 5: "2.0", 6: "2.1"}
-    for index, place in places.items():
-        for kind in ("weight", "bias"):
-            ours[f"subsample.stages.{place}.{kind}"] = state[f"pre_encode.conv.{index}.{kind}"]
-    renamed = {
-        "norm_feed_forward1": "norm_feed_forward1",
-        "norm_feed_forward2": "norm_feed_forward2",
-        "norm_self_att": "norm_attention",
-        "norm_conv": "norm_convolution",
-        "norm_out": "norm_out",
-        "feed_forward1.linear1": "feed_forward1.linear1",
-        "feed_forward1.linear2": "feed_forward1.linear2",
-        "feed_forward2.linear1": "feed_forward2.linear1",
-        "feed_forward2.linear2": "feed_forward2.linear2",
-        "conv.pointwise_conv1": "convolution.pointwise1",
-        "conv.depthwise_conv": "convolution.depthwise",
-        "conv.batch_norm": "convolution.norm",
-        "conv.pointwise_conv2": "convolution.pointwise2",
-        "self_attn.linear_out": "attention.out",
-        "self_attn.linear_pos": "attention.position",
-    }
-    for layer in range(layers):
-        source = {
-            name.removeprefix(f"layers.{layer}."): tensor
-            for name, tensor in state.items()
-            if name.startswith(f"layers.{layer}.")
-        }
-        target = f"layers.{layer}."
-        for theirs, mine in renamed.items():
-            for kind in ("weight", "bias", "running_mean", "running_var"):
-                if f"{theirs}.{kind}" in source:
-                    tensor = source[f"{theirs}.{kind}"]
-                    pointwise = "pointwise" in theirs and kind == "weight"
-                    ours[f"{target}{mine}.{kind}"] = tensor.squeeze(2) if pointwise else tensor
-        for kind in ("weight", "bias"):
-            parts = [source[f"self_attn.linear_{part}.{kind}"] for part in "qkv"]
-            ours[f"{target}attention.qkv.{kind}"] = torch.cat(parts)
-        ours[f"{target}attention.content_bias"] = source["self_attn.pos_bias_u"]
-        ours[f"{target}attention.position_bias"] = source["self_attn.pos_bias_v"]
-    return ours
-
-
-@pytest.mark.skipif(not GOLDEN.exists(), reason="golden tensors are not here")
-def test_fast_conformer_equals_nemo() -> None:
-    state = load_file(GOLDEN / "mini_state.safetensors")
-    golden = load_file(GOLDEN / "mini_io.safetensors")
-    encoder = ConformerEncoder(
-        dim=32,
-        layers=2,
-        heads=4,
-        kernel_size=9,
-        subsampling=8,
-        subsampling_method="dw_striding",
-        subsampling_channels=8,
-        scale_input=True,
-    )
-    encoder.setup(input_dim=80)
-    theirs = {n.removeprefix("encoder."): t for n, t in state.items() if n.startswith("encoder.")}
-    encoder.load_state_dict(from_nemo(theirs, layers=2), strict=True)
-    encoder.eval()
-    for features, expected in (("masked_feats", "encoded"), ("noisy_feats", "encoded_unmasked")):
-        output, lengths = encoder(golden[features].transpose(1, 2), golden["noisy_feats_len"])
-        assert lengths.tolist() == golden["encoded_len"].tolist()
-        for row, length in enumerate(lengths.tolist()):
-            torch.testing.assert_close(
-                output[row, :length], golden[expected][row, :, :length].T, atol=1e-5, rtol=0
-            )

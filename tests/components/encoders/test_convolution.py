@@ -4,7 +4,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from components.encoders.convolution import ConvNorm, ConvolutionModule, depthwise_over_time
+from components.encoders.convolution import (
+    ConvContext,
+    ConvNorm,
+    ConvolutionModule,
+    depthwise_over_time,
+)
 
 
 @pytest.mark.parametrize("norm", ["batch_norm", "layer_norm"])
@@ -22,6 +27,22 @@ def test_equals_the_module_written_channels_first(norm: ConvNorm) -> None:
     y = y * torch.sigmoid(y)
     y = F.conv1d(y, module.pointwise2.weight.unsqueeze(2), module.pointwise2.bias)
     torch.testing.assert_close(got, y.transpose(1, 2))
+
+
+@pytest.mark.parametrize(
+    ("context", "before", "after"),
+    [("centred", 2, 2), ("causal", 4, 0), ((1, 3), 1, 3), ((4, 0), 4, 0), ((0, 4), 0, 4)],
+)
+def test_sees_the_frames_of_its_context(context: ConvContext, before: int, after: int) -> None:
+    torch.manual_seed(0)
+    module = ConvolutionModule(dim=4, kernel_size=5, norm="layer_norm", context=context)
+    x = torch.randn(1, 12, 4, requires_grad=True)
+    y = module(x, torch.ones(1, 12, dtype=torch.bool))
+    assert y.shape == x.shape
+    y[0, 6, 0].backward()
+    assert x.grad is not None
+    seen = x.grad[0].abs().sum(1).nonzero().flatten().tolist()
+    assert seen == list(range(6 - before, 6 + after + 1))
 
 
 @pytest.mark.parametrize("bias", [True, False])

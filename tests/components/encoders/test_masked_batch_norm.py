@@ -47,6 +47,22 @@ def test_equals_torch_on_the_real_frames() -> None:
     torch.testing.assert_close(norm(x, valid)[valid], reference(x[valid]))
 
 
+def test_over_all_frames_it_is_the_layer_of_torch() -> None:
+    x, valid = example()
+    norm = MaskedBatchNorm(dim=3, over="all_frames").double()
+    reference = nn.BatchNorm1d(3).double()
+    y = norm(x, valid)
+    (y**3).sum().backward()
+    x_reference = x.detach().clone().requires_grad_()
+    expected = reference(x_reference.transpose(1, 2)).transpose(1, 2)
+    (expected**3).sum().backward()
+    torch.testing.assert_close(y, expected)
+    torch.testing.assert_close(x.grad, x_reference.grad)
+    torch.testing.assert_close(norm.weight.grad, reference.weight.grad)
+    torch.testing.assert_close(norm.running_mean, reference.running_mean)
+    torch.testing.assert_close(norm.running_var, reference.running_var)
+
+
 def test_gradient_is_the_derivative_even_where_padding_is_used() -> None:
     x, valid = example()
     norm = build()

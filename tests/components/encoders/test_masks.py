@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from components.encoders.masks import BLOCKED_SCORE, attention_mask, valid_frames
+from components.encoders.masks import BLOCKED_SCORE, ContextStyle, attention_mask, valid_frames
 
 
 def test_frames_inside_lengths_are_valid() -> None:
@@ -23,6 +23,30 @@ def test_context_is_a_band_with_left_and_right_apart() -> None:
         [1, 1, 1, 0],
         [0, 1, 1, 1],
     ]
+
+
+def seen(context: tuple[int, int], style: ContextStyle) -> list[list[int]]:
+    valid = valid_frames(torch.tensor([5]), 5)
+    mask = attention_mask(valid, context, torch.float32, style)
+    return (mask[0] == 0).int().tolist()  # type: ignore[no-any-return]
+
+
+def test_chunks_see_themselves_and_whole_chunks_back() -> None:
+    assert seen((2, 1), "chunked_limited") == [
+        [1, 1, 0, 0, 0],
+        [1, 1, 0, 0, 0],
+        [1, 1, 1, 1, 0],
+        [1, 1, 1, 1, 0],
+        [0, 0, 1, 1, 1],
+    ]
+
+
+def test_minus_one_lifts_the_limit_of_a_side() -> None:
+    assert seen((-1, 0), "regular") == [[1] * (i + 1) + [0] * (4 - i) for i in range(5)]
+    assert seen((1, -1), "regular") == seen((1, -1), "chunked_limited")
+    assert seen((1, -1), "regular")[3] == [0, 0, 1, 1, 1]
+    assert seen((-1, 1), "chunked_limited")[2:4] == [[1, 1, 1, 1, 0]] * 2
+    assert seen((-1, 1), "chunked_limited")[4] == [1] * 5
 
 
 def test_blocked_weight_is_exactly_zero_in_every_dtype() -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -21,6 +23,31 @@ def test_equals_plain_convolutions_on_a_full_batch(method: SubsamplingMethod) ->
     by_bin = torch.stack([x[..., b].transpose(1, 2) for b in range(bins)], dim=2)
     torch.testing.assert_close(got, module.out(by_bin.reshape(batch, frames, -1)))
     assert lengths.tolist() == [frames, frames]
+
+
+@pytest.mark.parametrize("method", ["conv2d", "dw_striding"])
+def test_without_masks_lengths_change_nothing(method: SubsamplingMethod) -> None:
+    torch.manual_seed(0)
+    options: dict[str, Any] = {"input_dim": 11, "output_dim": 6, "channels": 3, "factor": 8}
+    module = ConvSubsampling(**options, method=method, masked=False)
+    features = torch.randn(2, 21, 11)
+    full, _ = module(features, torch.tensor([21, 21]))
+    got, lengths = module(features, torch.tensor([21, 9]))
+    assert torch.equal(got, full)
+    assert lengths.tolist() == [3, 2]
+
+
+def test_padding_leaks_without_masks_only() -> None:
+    torch.manual_seed(0)
+    options: dict[str, Any] = {"input_dim": 11, "output_dim": 6, "channels": 3, "factor": 8}
+    features, lengths = torch.zeros(1, 48, 11), torch.tensor([17])
+    features[:, :17] = torch.randn(17, 11)  # 9 frames, 5, 3: the last one sees one beyond
+    for masked in (True, False):
+        module = ConvSubsampling(**options, method="dw_striding", masked=masked)
+        alone, _ = module(features[:, :17], lengths)
+        padded, _ = module(features, lengths)
+        same = torch.isclose(alone, padded[:, :3], atol=1e-6).all(-1)[0]
+        assert same.tolist() == [True, True, masked]
 
 
 def test_depthwise_striding_needs_a_small_part_of_the_weights() -> None:

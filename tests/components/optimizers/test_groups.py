@@ -16,7 +16,7 @@ class Model(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.embed = nn.Embedding(5, 4)
-        self.norm = nn.LayerNorm((3, 4))
+        self.norm = nn.LayerNorm([3, 4])
         self.conv = nn.Conv1d(4, 4, 3)
         self.batch_norm = nn.BatchNorm1d(4)
         self.attention = nn.Linear(4, 4)

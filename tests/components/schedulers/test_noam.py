@@ -46,7 +46,7 @@ def rate_of_nemo(n: int, *, base: float, width: int, warmup: int, floor: float) 
     """The rate of NeMo's optimizer step n = 0, 1, 2, ..., by its formula."""
     s = max(1, n)
     rate = base * width**-0.5 * min(s**-0.5, s * warmup**-1.5)
-    return max(rate, floor) if s > warmup else rate
+    return float(max(rate, floor) if s > warmup else rate)
 
 
 def test_offset_one_is_nemo_at_every_step() -> None:
