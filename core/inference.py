@@ -19,6 +19,7 @@ from core.contracts import (
     DataModule,
     RunContext,
     SpeechBatch,
+    Task,
     TranscribingTask,
     Transcript,
 )
@@ -46,6 +47,21 @@ class Model:
     device: torch.device
 
 
+@dataclass(frozen=True, kw_only=True)
+class Loaded:
+    """A task of any kind with trained weights.
+
+    Args:
+        task: with its weights.
+        data: of the run.
+        checkpoint: that the weights are from.
+    """
+
+    task: Task
+    data: DataModule
+    checkpoint: Path
+
+
 def load_model(
     target: Path,
     *,
@@ -68,21 +84,36 @@ def load_model(
             the task does not transcribe.
         ConfigError: the saved configuration or an override is not valid.
     """
+    loaded = load_task(target, weights=weights, overrides=overrides)
+    if not isinstance(loaded.task, TranscribingTask):
+        raise CheckpointError(
+            f"{loaded.checkpoint} holds a {type(loaded.task).__name__}, which does not transcribe"
+        )
+    place = pick_device(device, 0)
+    loaded.task.to(place).eval()
+    return Model(task=loaded.task, data=loaded.data, checkpoint=loaded.checkpoint, device=place)
+
+
+def load_task(
+    target: Path,
+    *,
+    weights: Literal["best", "latest"] = "best",
+    overrides: Sequence[str] = (),
+) -> Loaded:
+    """Rebuild a task of any kind, on the CPU; see :func:`load_model`.
+
+    Raises:
+        CheckpointError: nothing complete is there, or its weights do not fit its configuration.
+        ConfigError: the saved configuration or an override is not valid.
+    """
     checkpoint = resolve_checkpoint(target, prefer=weights)
     composed = compose_saved(checkpoint, overrides)
     experiment: Experiment = fdl.build(composed.config)
     context = RunContext(assets=checkpoint / ASSETS, training=False, seed=experiment.seed)
     experiment.data.setup(context)
-    task = experiment.task
-    task.setup(context)
-    if not isinstance(task, TranscribingTask):
-        raise CheckpointError(
-            f"{checkpoint} holds a {type(task).__name__}, which does not transcribe"
-        )
-    load_strict(task, read_inference_model(checkpoint), source=str(checkpoint))
-    place = pick_device(device, 0)
-    task.to(place).eval()
-    return Model(task=task, data=experiment.data, checkpoint=checkpoint, device=place)
+    experiment.task.setup(context)
+    load_strict(experiment.task, read_inference_model(checkpoint), source=str(checkpoint))
+    return Loaded(task=experiment.task, data=experiment.data, checkpoint=checkpoint)
 
 
 def file_batches(paths: Iterable[Path], *, sample_rate: int) -> Iterable[SpeechBatch]:

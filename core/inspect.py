@@ -27,7 +27,8 @@ components, read from source:
   core.inspect kernels                        fused ops, and which backends can run here
 
 experiments and runs (TARGET is an experiment file or a run directory):
-  core.inspect show TARGET [override ...]     the configuration, one leaf a line
+  core.inspect show TARGET [override ...]     the configuration, one leaf a line, and the
+                                              parameters by module
   core.inspect lint TARGET [override ...]     everything that is wrong, without building it
   core.inspect diff TARGET TARGET             what differs between two configurations
   core.inspect graph TARGET [override ...]    how components are wired, in dot
@@ -96,8 +97,24 @@ def _show(arguments: Sequence[str]) -> int:
     config = _compose(options.target, options.overrides)
     from core.config.flatten import flat_text, flatten
 
-    _print(flatten(config) if options.json else flat_text(config))
+    if options.json:
+        _print(flatten(config))
+        return 0
+    _print(flat_text(config))
+    for line in _outline(config):
+        print(f"# {line}".rstrip())
     return 0
+
+
+def _outline(config: fdl.Config[Experiment]) -> list[str]:
+    """Return the parameter table, or why there is none: the configuration is shown in any case."""
+    from core.train.dryrun import outline
+
+    try:
+        return outline(config)
+    except Exception as error:  # whatever a component raises
+        first = (str(error).splitlines() or [""])[0]
+        return [f"no parameter table: {type(error).__name__}: {first}"]
 
 
 def _lint(arguments: Sequence[str]) -> int:
@@ -211,8 +228,8 @@ def _compose(target: str, overrides: Sequence[str]) -> fdl.Config[Experiment]:
     from core.config.compose import compose_target
 
     composed = compose_target(target, overrides)
-    for change in composed.changes:
-        print(change, file=sys.stderr)
+    for line in (*composed.notes, *composed.changes):
+        print(line, file=sys.stderr)
     return composed.config
 
 

@@ -37,7 +37,11 @@ def parser() -> argparse.ArgumentParser:
         metavar="auto|never|RUN",
         help="auto: go on if the run exists; never: start anew; RUN: go on with that run",
     )
-    made.add_argument("--init-from", type=Path, metavar="RUN_OR_CKPT", help="start from weights")
+    made.add_argument(
+        "--init-from",
+        metavar="RUN_OR_FILE",
+        help="start from the weights of a run, a checkpoint, or a file such as nemo:model.nemo",
+    )
     made.add_argument(
         "--allow-data-change", action="store_true", help="resume although a manifest changed"
     )
@@ -63,10 +67,12 @@ def _main(options: argparse.Namespace) -> int:
     from core.config.compose import compose_target
     from core.train.console import write
     from core.train.dryrun import dry_run
+    from core.train.initial import start_name, suggested_knobs
     from core.train.runner import RunOptions, run
 
     target, tokens = _target(options)
-    composed = compose_target(target, tokens)
+    init_from = start_name(options.init_from) if options.init_from is not None else None
+    composed = compose_target(target, tokens, suggested=suggested_knobs(init_from))
     if options.dry_run:
         for line in dry_run(composed):
             print(line)
@@ -75,7 +81,7 @@ def _main(options: argparse.Namespace) -> int:
         root=options.runs,
         directory=options.run_dir,
         resume=options.resume,
-        init_from=options.init_from,
+        init_from=init_from,
         allow_data_change=options.allow_data_change,
     )
     return run(composed, settings, write).exit_code

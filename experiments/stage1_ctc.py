@@ -2,10 +2,15 @@
 
     python -m core.run experiments/stage1_ctc.py
     python -m core.run experiments/stage1_ctc.py train=nemo:train.json validation=nemo:dev.json
+    python -m core.run experiments/stage1_ctc.py --init-from PRETRAINED_RUN
     torchrun --standalone --nproc_per_node=8 -m core.run experiments/stage1_ctc.py scale=full
 
 ``scale=demo`` speaks its own corpus and learns it in minutes on two CPU cores. ``scale=full`` is
 the recipe for thousands of hours: dim 512, 12 layers, 8 heads, peak rate 1e-3 after 30,000 steps.
+
+``--init-from`` takes over the encoder of a pre-training run with its features: their settings, by
+way of the knob ``encoder_from``, and their weights. ``encoder_from=RUN`` alone trains the same
+architecture from scratch, to compare with.
 """
 
 from __future__ import annotations
@@ -28,6 +33,7 @@ from components.tasks.ctc import CTCTask
 from components.tokenizers.bpe import BPETokenizer
 from components.tokenizers.character import CharacterTokenizer
 from components.trackers.aim import AimTracker
+from core.config.notes import note
 from core.experiment import Experiment
 from core.train.callbacks.checkpoints import Checkpoints
 from core.train.callbacks.progress import ProgressBar
@@ -35,8 +41,10 @@ from core.train.callbacks.samples import Samples
 from core.train.callbacks.skips import Skips
 from core.train.callbacks.watchdog import Watchdog
 from core.train.trainer import Trainer
+from experiments.handover import ears_of
 
 FULL_CORPUS = "hf:parler-tts/mls_eng"
+PIECES = 128
 
 
 def experiment(
@@ -45,6 +53,7 @@ def experiment(
     train: str | None = None,
     validation: str | None = None,
     test: str | None = None,
+    encoder_from: str | None = None,
     seed: int = 0,
 ) -> fdl.Config[Experiment]:
     """Compose the stage.
@@ -54,10 +63,16 @@ def experiment(
         train: source of training speech, such as ``nemo:train.json``; None for the scale's own.
         validation: source that decides which weights are best.
         test: source that is evaluated once, at the end; none by default where ``train`` is given.
+        encoder_from: run or checkpoint whose encoder and features are configured here too, without
+            its weights; ``--init-from`` sets it, and takes the weights. At the demo's scale an
+            encoder that leaves 12.5 frames a second gets subwords for characters, which are more
+            than that.
         seed: of weights, data order and augmentation.
     """
     config = _full() if scale == "full" else _demo()
     config.seed = seed
+    if encoder_from is not None:
+        _take_encoder(config, encoder_from)
     if train is not None:
         config.data.train = train
         config.data.validation = {}
@@ -67,6 +82,21 @@ def experiment(
     if test is not None:
         config.data.test = {"test": test}
     return config
+
+
+def _take_encoder(config: fdl.Config[Experiment], run: str) -> None:
+    """Hear with the features and the encoder of a former run."""
+    ears = ears_of(run)
+    config.task.features, config.task.encoder = ears
+    note(f"features and encoder are configured as in {run}")
+    characters = fdl.get_callable(config.task.tokenizer) is CharacterTokenizer
+    if characters and getattr(ears.encoder, "subsampling", 1) >= 8:
+        tokenizer = fdl.Config(BPETokenizer, vocab_size=PIECES, shrink=True)
+        config.task.tokenizer = config.data.tokenizer = tokenizer
+        note(
+            f"a tokenizer of {PIECES} pieces in place of characters: an encoder that subsamples "
+            f"by {ears.encoder.subsampling} leaves fewer frames than there are characters"
+        )
 
 
 def _demo() -> fdl.Config[Experiment]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -9,6 +10,9 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from core.errors import CheckpointError
+
+_INDEX = re.compile(r"(.*?\.)(\d+)((?:\..*)?)")
+"""The first index in a module's name: the layer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,40 +88,10 @@ def load_strict(module: nn.Module, weights: Mapping[str, Tensor], source: str) -
     if not report.exact:
         raise CheckpointError(
             f"{source} holds another architecture than {type(module).__name__}:\n"
-            + _indented(report.lines())
+            + indented(report.lines())
             + "\nTo start from the part that fits, use --init-from instead of resuming."
         )
     module.load_state_dict(dict(weights), strict=True)
-
-
-def load_partial(
-    module: nn.Module, weights: Mapping[str, Tensor], *, source: str, prefix: str = ""
-) -> MatchReport:
-    """Load the weights that fit by name and shape and leave the rest of the module as it is.
-
-    Args:
-        module: that takes the weights.
-        weights: by name.
-        source: where they come from, for the error.
-        prefix: take only weights whose names begin with this, such as ``encoder.``.
-
-    Returns:
-        What was taken and what was not, for the run header.
-
-    Raises:
-        CheckpointError: nothing fits.
-    """
-    own = module.state_dict()
-    chosen = {name: value for name, value in weights.items() if name.startswith(prefix)}
-    report = match_state(own, chosen)
-    if not report.matched:
-        among = f" under '{prefix}'" if prefix else ""
-        raise CheckpointError(
-            f"nothing in {source}{among} fits {type(module).__name__}: the file has "
-            f"{_tops(weights)}, the module has {_tops(own)}\n" + _indented(report.lines())
-        )
-    module.load_state_dict({name: chosen[name] for name in report.matched}, strict=False)
-    return report
 
 
 def _reshaped_text(entry: Reshaped) -> tuple[str, str]:
@@ -125,21 +99,38 @@ def _reshaped_text(entry: Reshaped) -> tuple[str, str]:
 
 
 def _grouped(label: str, entries: Iterable[tuple[str, str]]) -> Iterator[str]:
-    """Yield a line for each module, its tensors after it."""
-    groups: dict[str, list[str]] = defaultdict(list)
+    """Yield a line for each module, its tensors after it; layers that are alike share a line."""
+    modules: dict[str, list[str]] = defaultdict(list)
     for name, detail in entries:
         parent, _, leaf = name.rpartition(".")
-        groups[parent].append(f"{leaf}{detail}")
-    for parent, leaves in groups.items():
-        yield f"{label}  {parent or '(top)'}: {', '.join(leaves)}"
+        modules[parent].append(f"{leaf}{detail}")
+    alike: dict[tuple[str, str, str], list[int]] = defaultdict(list)
+    for module, leaves in modules.items():
+        match = _INDEX.fullmatch(module)
+        before, index, after = match.groups() if match else (module or "(top)", "", "")
+        alike[before, after, ", ".join(leaves)] += [int(index)] if index else []
+    for (before, after, text), indices in alike.items():
+        yield f"{label}  {before}{_ranges(indices)}{after}: {text}"
 
 
-def _tops(weights: Mapping[str, Tensor]) -> str:
+def _ranges(indices: list[int]) -> str:
+    """Write sorted numbers as ``0-3,5``."""
+    runs: list[list[int]] = []
+    for index in indices:
+        if runs and index == runs[-1][-1] + 1:
+            runs[-1].append(index)
+        else:
+            runs.append([index])
+    return ",".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
+
+
+def tops(weights: Mapping[str, Tensor]) -> str:
     """Return the top-level modules of a state."""
     tops = sorted({name.partition(".")[0] for name in weights})
     shown = ", ".join(f"{top}.*" for top in tops[:12])
     return shown + (f" and {len(tops) - 12} more" if len(tops) > 12 else "") or "no tensors"
 
 
-def _indented(lines: list[str]) -> str:
+def indented(lines: Iterable[str]) -> str:
+    """Join lines, each two spaces further in."""
     return "\n".join(f"  {line}" for line in lines)

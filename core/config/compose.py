@@ -17,6 +17,7 @@ from core.config.hints import qualified_name
 from core.config.lint import missing_problem
 from core.config.load import ExperimentFile, load_experiment
 from core.config.naming import defined_at, short_path
+from core.config.notes import collected
 from core.config.override import override
 from core.config.paths import is_glob
 from core.config.tokens import sort_tokens
@@ -37,6 +38,7 @@ class Composed:
         knobs: every knob with its value; of a saved run, those it was made with.
         target: the experiment's module, or the directory that the configuration was read from.
         presets: names, in the order in which they were applied.
+        notes: what the experiment function said of its choices.
     """
 
     config: fdl.Config[Experiment]
@@ -44,38 +46,51 @@ class Composed:
     knobs: Mapping[str, Any]
     target: str
     presets: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
-def compose_target(target: str, tokens: Sequence[str], *, allow: Iterable[str] = ()) -> Composed:
+def compose_target(
+    target: str,
+    tokens: Sequence[str],
+    *,
+    allow: Iterable[str] = (),
+    suggested: Mapping[str, str] | None = None,
+) -> Composed:
     """Compose an experiment file or module, or the saved configuration of a run or checkpoint.
 
     Args:
         target: file, module name, or directory with a ``config.json``.
         tokens: as for :func:`compose`.
         allow: packages that a saved configuration may refer to beside the usual ones.
+        suggested: as for :func:`compose`; knobs of a saved configuration were applied long ago.
 
     Raises:
         ConfigError: the target is neither, or the tokens are not valid.
     """
     if Path(target).is_dir():
         return compose_saved(Path(target), tokens, allow=allow)
-    return compose(load_experiment(target), tokens)
+    return compose(load_experiment(target), tokens, suggested=suggested)
 
 
-def compose(file: ExperimentFile, tokens: Sequence[str]) -> Composed:
+def compose(
+    file: ExperimentFile, tokens: Sequence[str], *, suggested: Mapping[str, str] | None = None
+) -> Composed:
     """Call an experiment function with its knobs, then apply presets and overrides in order.
 
     Args:
         file: the experiment.
         tokens: ``knob=value``, ``+preset``, ``path=value``, ``path=@kind/name``, ``'**.x=value'``.
+        suggested: values of knobs, for those that the file has and no token sets.
 
     Raises:
         ConfigErrors: all problems of all tokens, and required arguments that nothing set.
     """
     sorted_tokens = sort_tokens(tokens, file)
-    knobs, problems = _knob_values(file, sorted_tokens.knobs)
+    added = {name: text for name, text in (suggested or {}).items() if name in file.knobs}
+    knobs, problems = _knob_values(file, added | dict(sorted_tokens.knobs))
     problems = sorted_tokens.problems + problems
-    config = _call(file, knobs)
+    with collected() as notes:
+        config = _call(file, knobs)
     changes: list[str] = []
     for name in sorted_tokens.presets:
         config = _apply_preset(config, name, file.presets[name], changes, problems)
@@ -87,6 +102,7 @@ def compose(file: ExperimentFile, tokens: Sequence[str]) -> Composed:
         knobs=knobs,
         target=file.module,
         presets=tuple(sorted_tokens.presets),
+        notes=tuple(notes),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,19 +24,22 @@ def run_directory(
     root: Path,
     directory: Path | None,
     resume: str,
+    init_from: str | None = None,
     ranks: Ranks,
     say: Callable[[str], None],
 ) -> Iterator[RunDir]:
     """Choose, create and lock the run directory on the main rank; tell the others.
 
-    The default name is the experiment's name and a digest of its whole configuration, so the same
-    command resumes and a changed one starts a run of its own.
+    The default name is the experiment's name and a digest of its whole configuration and of the
+    weights that it starts from, so the same command resumes and a changed one starts a run of its
+    own.
 
     Args:
         config: of the experiment.
         root: folder of run directories.
         directory: a directory of the user's choice instead.
         resume: ``auto``, ``never``, or the directory to go on with.
+        init_from: what the run starts from; None for fresh weights.
         ranks: the processes of the run.
         say: gets one line for each setting in which a resumed run differs.
 
@@ -45,16 +49,25 @@ def run_directory(
     """
     chosen: Path | None = None
     if ranks.is_main:
-        chosen = _choose(config, root=root, directory=directory, resume=resume, say=say)
+        name = f"{config.name}-{run_digest(config, init_from)}"
+        chosen = _choose(config, root / name, directory=directory, resume=resume, say=say)
     path: Path = ranks.broadcast(chosen)
     with RunDir.create(path.parent, path.name, rank=ranks.rank) as run:
         yield run
 
 
+def run_digest(config: fdl.Config[object], init_from: str | None) -> str:
+    """Return 8 hexadecimal digits of a configuration and of what its run starts from."""
+    digest = fingerprint(config)
+    if init_from is None:
+        return digest
+    return hashlib.sha256(f"{digest} {init_from}".encode()).hexdigest()[:8]
+
+
 def _choose(
     config: fdl.Config[object],
+    named: Path,
     *,
-    root: Path,
     directory: Path | None,
     resume: str,
     say: Callable[[str], None],
@@ -72,12 +85,11 @@ def _choose(
             say(f"resumed with another setting: {line}")
         return path
     if directory is None:
-        path = root / f"{config.name}-{fingerprint(config)}"
         if resume == "never":
-            return _unused(path)
+            return _unused(named)
         # It may have been resumed with other settings since it was named.
-        _refuse_other_run(path, config, resume=resume)
-        return path
+        _refuse_other_run(named, config, resume=resume)
+        return named
     _refuse_other_run(directory, config, resume=resume)
     return directory
 

@@ -17,13 +17,25 @@ def dry_run(composed: Composed) -> list[str]:
     Raises:
         ConfigErrors: what a run would be refused for.
     """
-    problems = lint(composed.config)
-    if problems:
-        raise ConfigErrors(problems)
-    experiment: Experiment = fdl.build(composed.config)
+    table = outline(composed.config)
     lines = [f"configuration of {composed.target}", ""]
     lines += flat_text(composed.config).rstrip("\n").split("\n")
+    if composed.notes:
+        lines += ["", *composed.notes]
     if composed.changes:
         lines += ["", "changed:"] + [f"  {change}" for change in composed.changes]
-    lines += ["", *experiment.task.outline()]
+    lines += ["", *table]
     return [*lines, "", "dry run: the configuration is valid; nothing was read or written"]
+
+
+def outline(config: fdl.Config[Experiment]) -> list[str]:
+    """Lint and build a configuration; return the parameters of its model by module.
+
+    Raises:
+        ConfigErrors: what a run would be refused for.
+    """
+    problems = lint(config)
+    if problems:
+        raise ConfigErrors(problems)
+    experiment: Experiment = fdl.build(config)
+    return experiment.task.outline()

@@ -12,8 +12,7 @@ import fiddle as fdl
 import torch
 
 from core.checkpoint import format as checkpoint_format
-from core.checkpoint.locate import resolve_checkpoint
-from core.checkpoint.match import load_partial, load_strict
+from core.checkpoint.match import load_strict
 from core.checkpoint.store import CheckpointStore
 from core.config import snapshot
 from core.config.compose import Composed
@@ -31,6 +30,7 @@ from core.track.samples import SampleWriter
 from core.train.allocator import keep_freed_memory
 from core.train.announce import announcements
 from core.train.directory import run_directory
+from core.train.initial import initialise
 from core.train.loop import Loop
 from core.train.parameters import parameter_counts
 from core.train.results import RESULTS, read_results, result_lines, write_results
@@ -48,14 +48,15 @@ class RunOptions:
             configuration, so that the same command finds the same run.
         resume: ``auto`` goes on with the run if it exists, ``never`` starts a fresh directory;
             anything else is the run directory to go on with, whatever its configuration was.
-        init_from: run or checkpoint whose weights start this run; None for fresh weights.
+        init_from: run or checkpoint whose weights start this run, or the URI of a file of another
+            toolkit, such as ``nemo:model.nemo``; None for fresh weights.
         allow_data_change: go on although a manifest is not the one of the checkpoint.
     """
 
     root: Path = Path("runs")
     directory: Path | None = None
     resume: str = "auto"
-    init_from: Path | None = None
+    init_from: str | None = None
     allow_data_change: bool = False
 
 
@@ -100,6 +101,7 @@ def run(composed: Composed, options: RunOptions, write: Callable[[str], None]) -
                 root=options.root,
                 directory=options.directory,
                 resume=options.resume,
+                init_from=options.init_from,
                 ranks=joined,
                 say=notes.append,
             )
@@ -161,7 +163,13 @@ class _Run:
             if checkpoint is not None:
                 self._check_origin(checkpoint)
             else:
-                self._init_from(experiment, self.options.init_from)
+                for line in initialise(
+                    experiment.task,
+                    self.options.init_from,
+                    config=self.composed.config,
+                    assets=self.run_dir.assets,
+                ):
+                    self.say(line)
         # From here on ranks draw different numbers: dropout, masks.
         seed_everything(seed, self.ranks.rank)
         tracker = self._tracker(experiment)
@@ -205,20 +213,11 @@ class _Run:
     def _check_origin(self, checkpoint: Path) -> None:
         """Refuse to go on with a run that did not start from the weights that are now named."""
         started_from = snapshot.read_header(checkpoint).get("init_from")
-        if started_from != str(self.options.init_from):
+        if started_from != self.options.init_from:
             raise ConfigError(
                 f"--init-from {self.options.init_from}: {self.run_dir.path} exists and was started "
                 f"from {started_from or 'fresh weights'}; add --resume never or another --run-dir"
             )
-
-    def _init_from(self, experiment: Experiment, target: Path) -> None:
-        source = resolve_checkpoint(target, prefer="best")
-        report = load_partial(
-            experiment.task, checkpoint_format.read_model(source), source=str(source)
-        )
-        self.say(f"weights from {source}:")
-        for line in report.lines():
-            self.say(f"  {line}")
 
     def _restore(self, loop: Loop, checkpoint: Path) -> None:
         load_strict(loop.task, checkpoint_format.read_model(checkpoint), source=str(checkpoint))
@@ -269,7 +268,7 @@ class _Run:
             "knobs": dict(self.composed.knobs),
             "presets": list(self.composed.presets),
             "changes": list(self.composed.changes),
-            "init_from": str(self.options.init_from) if self.options.init_from else None,
+            "init_from": self.options.init_from,
         }
 
     def _header(self, loop: Loop, checkpoint: Path | None) -> None:
@@ -293,6 +292,8 @@ class _Run:
             lines.append(("resume", checkpoint.name))
         for label, text in lines:
             self.say(f"{label:<7} {text}")
+        for note in self.composed.notes:
+            self.say(f"note    {note}")
         for change in self.composed.changes:
             self.say(f"changed {change}")
 

@@ -15,7 +15,7 @@ import pytest
 from core import catalog
 from core.config import snapshot
 from core.config.compose import compose_target
-from core.config.flatten import flatten
+from core.config.flatten import flat_text, flatten
 from core.contracts import RunInfo
 from core.inspect import VERBS, main
 from core.registry import register
@@ -190,6 +190,25 @@ def test_show_prints_the_flat_configuration(capsys: pytest.CaptureFixture[str]) 
     assert "task.encoder.dim: 16" in lines
     found = json.loads(printed(capsys, "show", STAGE, "--json"))
     assert found["task.encoder"] == "@encoder/conformer"
+
+
+def test_show_ends_with_the_parameters_by_module_as_comments(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    lines = printed(capsys, "show", STAGE).splitlines()
+    settings = [line for line in lines if not line.startswith("#")]
+    assert settings == flat_text(compose_target(STAGE, ()).config).splitlines()
+    table = lines[len(settings) :]
+    assert table[0].split() == ["#", "module", "class", "trainable", "all"]
+    (encoder,) = [line.split() for line in table if line.startswith("# encoder ")]
+    assert encoder[2:] == ["ConformerEncoder", "1,688,544", "1,688,544"]
+
+
+def test_show_says_why_there_is_no_parameter_table(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = printed(capsys, "show", STAGE, "task.encoder.heads=3").splitlines()
+    assert "task.encoder.heads: 3" in lines
+    assert lines[-1].startswith("# no parameter table: ConfigError: ")
+    assert "heads=3" in lines[-1]
 
 
 def test_show_says_on_standard_error_what_overrides_changed(

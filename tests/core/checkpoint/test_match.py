@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from core.checkpoint.match import Reshaped, load_partial, load_strict, match_state
+from core.checkpoint.match import Reshaped, load_strict, match_state
 from core.errors import CheckpointError
 
 
@@ -39,13 +39,25 @@ def test_every_kind_of_difference_is_listed_by_module() -> None:
     ]
 
 
-def test_a_long_list_is_cut() -> None:
+def test_layers_that_are_alike_share_a_line() -> None:
     report = match_state(Model(layers=40).state_dict(), Model(layers=1).state_dict())
 
-    lines = report.lines(limit=3)
+    assert report.lines() == ["4 tensors matched", "not in file   encoder.1-39: weight, bias"]
+
+
+def test_gaps_between_layers_are_shown() -> None:
+    file = {f"layers.{index}.norm.weight": torch.ones(2) for index in (0, 1, 2, 4)}
+
+    assert match_state({}, file).lines()[1] == "not in model  layers.0-2,4.norm: weight"
+
+
+def test_a_long_list_is_cut() -> None:
+    file = {f"part{index}.weight": torch.ones(2) for index in range(40)}
+
+    lines = match_state({}, file).lines(limit=3)
 
     assert len(lines) == 5
-    assert lines[-1] == "and 36 more modules"
+    assert lines[-1] == "and 37 more modules"
 
 
 def test_strict_loading_copies_every_value() -> None:
@@ -70,31 +82,3 @@ def test_strict_loading_refuses_another_architecture_and_says_what_differs() -> 
     assert "--init-from" in text
     for name, value in before.items():
         assert torch.equal(target.state_dict()[name], value)
-
-
-def test_partial_loading_takes_what_fits_and_leaves_the_rest() -> None:
-    source, target = Model(vocab=5), Model(vocab=7)
-    head = target.head.weight.clone()
-
-    report = load_partial(target, source.state_dict(), source="run")
-
-    assert report.matched == tuple(n for n in source.state_dict() if n.startswith("encoder"))
-    assert torch.equal(target.encoder[0].weight, source.encoder[0].weight)
-    assert torch.equal(target.head.weight, head)
-
-
-def test_partial_loading_of_a_prefix() -> None:
-    source, target = Model(), Model()
-    encoder = target.encoder[0].weight.clone()
-
-    report = load_partial(target, source.state_dict(), source="run", prefix="head.")
-
-    assert report.matched == ("head.weight", "head.bias")
-    assert torch.equal(target.encoder[0].weight, encoder)
-
-
-def test_partial_loading_of_nothing_is_refused() -> None:
-    with pytest.raises(CheckpointError, match=r"the file has encoder\.\*, head\.\*"):
-        load_partial(nn.Linear(2, 2), Model().state_dict(), source="run")
-    with pytest.raises(CheckpointError, match=r"under 'decoder\.'"):
-        load_partial(Model(), Model().state_dict(), source="run", prefix="decoder.")

@@ -58,7 +58,7 @@ class Typed:
 
 
 def test_option_values_are_read_by_their_types(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("core.data.uri.lookup", lambda kind, name: Typed)
+    monkeypatch.setattr("core.uri.lookup", lambda kind, name: Typed)
     made: Any = make_source("nemo:x?count=4&share=1&loud=true&mode=slow&limit=none")
     assert made.values == (4, 1.0, True, "slow", None)
 
@@ -76,6 +76,6 @@ def test_option_values_are_read_by_their_types(monkeypatch: pytest.MonkeyPatch) 
 def test_a_value_of_another_type_is_refused(
     monkeypatch: pytest.MonkeyPatch, pair: str, message: str
 ) -> None:
-    monkeypatch.setattr("core.data.uri.lookup", lambda kind, name: Typed)
+    monkeypatch.setattr("core.uri.lookup", lambda kind, name: Typed)
     with pytest.raises(ConfigError, match=f"option {pair.partition('=')[0]}: .*{message}"):
         make_source(f"nemo:x?{pair}")

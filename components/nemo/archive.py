@@ -1,0 +1,238 @@
+"""Files of NeMo weights: read without executing anything of them, written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import shutil
+import tarfile
+import tempfile
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import safetensors.torch
+import torch
+import yaml
+from safetensors import SafetensorError
+from torch import Tensor
+
+from core.checkpoint.plain import flat_weights
+from core.errors import CheckpointError, suggest
+
+WEIGHTS = "model_weights.ckpt"
+CONFIG = "model_config.yaml"
+PICKLES = (".ckpt", ".pt", ".pth")
+SUFFIXES = (".nemo", *PICKLES, ".safetensors")
+MOST_MEMBERS = 100_000
+MOST_CONFIG_BYTES = 16 << 20
+MOST_WEIGHT_BYTES = 256 << 30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Content:
+    """What a file holds.
+
+    Args:
+        state: tensors by NeMo's names, on the CPU; mapped from the file where that is possible.
+        config: the model's configuration; None where the file has none.
+        skipped: entries that are not weights, and were not looked at.
+    """
+
+    state: dict[str, Tensor]
+    config: dict[str, Any] | None = None
+    skipped: tuple[str, ...] = ()
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Content]:
+    """Read a ``.nemo`` archive, a torch checkpoint or a safetensors file.
+
+    Archives are tar files, compressed or not; of their members two are read, by name, into a
+    temporary folder under names of ours. Pickles are read with ``weights_only=True``: tensors and
+    plain values, or a refusal.
+
+    Yields:
+        The content; its tensors are to be copied inside the block, as their file goes at its end.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, of an unknown form, holds more than plain
+            data, or sizes that no model has.
+    """
+    if path.suffix not in SUFFIXES:
+        raise CheckpointError(f"{path}: {_expected(path)}")
+    if not path.is_file():
+        raise CheckpointError(f"{path}: {'not a file' if path.exists() else _missing(path)}")
+    if path.suffix == ".safetensors":
+        yield Content(state=_read_safetensors(path))
+    elif path.suffix in PICKLES:
+        yield Content(state=_read_pickle(path, label=str(path)))
+    else:
+        with tempfile.TemporaryDirectory(prefix="sori-nemo-") as folder:
+            yield _read_archive(path, Path(folder))
+
+
+def write(path: Path, state: Mapping[str, Tensor], config: Mapping[str, Any]) -> str:
+    """Write a state dict in the form that the suffix says; return that form in words.
+
+    An existing file is replaced once the new one is complete.
+
+    Raises:
+        CheckpointError: the suffix is unknown, or the file cannot be written.
+    """
+    if path.suffix not in SUFFIXES:
+        raise CheckpointError(f"{path}: {_expected(path)}")
+    tensors = flat_weights(state, path="state")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".sori-", dir=path.parent) as folder:
+            made = Path(folder, "file")
+            if path.suffix == ".safetensors":
+                safetensors.torch.save_file(tensors, made, metadata={"format": "pt"})
+            elif path.suffix in PICKLES:
+                torch.save({"state_dict": tensors}, made)
+            else:
+                _write_archive(made, tensors, config)
+            os.replace(made, path)
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise CheckpointError(f"{path} cannot be written: {error}") from error
+    return {".nemo": "NeMo archive", ".safetensors": "safetensors"}.get(
+        path.suffix, "torch checkpoint with a state_dict"
+    )
+
+
+def _read_archive(path: Path, folder: Path) -> Content:
+    try:
+        with tarfile.open(path, "r:*") as archive:
+            members = _wanted(archive, path)
+            if WEIGHTS not in members:
+                raise CheckpointError(
+                    f"{path}: holds no {WEIGHTS}; archives of sharded weights are not read"
+                )
+            config = None
+            if CONFIG in members:
+                _copy(archive, members[CONFIG], folder / CONFIG, path, MOST_CONFIG_BYTES)
+                config = _read_yaml(folder / CONFIG, label=f"{path}: {CONFIG}")
+            _copy(archive, members[WEIGHTS], folder / WEIGHTS, path, MOST_WEIGHT_BYTES)
+    except (tarfile.TarError, EOFError, OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: not a NeMo archive, or damaged: {error}") from error
+    return Content(state=_read_pickle(folder / WEIGHTS, label=f"{path}: {WEIGHTS}"), config=config)
+
+
+def _wanted(archive: tarfile.TarFile, path: Path) -> dict[str, tarfile.TarInfo]:
+    """Return the members to read by their names, each of which may begin with ``./``."""
+    found: dict[str, tarfile.TarInfo] = {}
+    for count, member in enumerate(archive):
+        if count >= MOST_MEMBERS:
+            raise CheckpointError(f"{path}: has more than {MOST_MEMBERS} members; not read")
+        name = member.name.removeprefix("./")
+        if name not in (WEIGHTS, CONFIG):
+            continue
+        if name in found:
+            raise CheckpointError(f"{path}: has {name} twice; which one counts is not defined")
+        if not member.isreg():
+            raise CheckpointError(f"{path}: {name} is a link or a device; expected a file")
+        found[name] = member
+    return found
+
+
+def _copy(
+    archive: tarfile.TarFile, member: tarfile.TarInfo, target: Path, path: Path, most: int
+) -> None:
+    room = min(most, shutil.disk_usage(target.parent).free)
+    if member.size > room:
+        raise CheckpointError(
+            f"{path}: {member.name} declares {member.size:,} bytes; {room:,} can be read into "
+            f"{target.parent}"
+        )
+    source: IO[bytes] | None = archive.extractfile(member)
+    assert source is not None  # it is a regular file
+    with source, target.open("wb") as copy:
+        shutil.copyfileobj(source, copy, 1 << 20)
+    if target.stat().st_size != member.size:
+        raise CheckpointError(f"{path}: {member.name} is truncated")
+
+
+def _read_yaml(file: Path, *, label: str) -> dict[str, Any]:
+    try:
+        found = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
+        first = str(error).splitlines()[0]
+        raise CheckpointError(f"{label} is not plain YAML: {first}") from error
+    if not isinstance(found, dict):
+        raise CheckpointError(f"{label} holds a {type(found).__name__}; expected settings")
+    return found
+
+
+def _read_pickle(file: Path, *, label: str) -> dict[str, Tensor]:
+    try:
+        # What torch wrote before 1.6 is no zip file and cannot be mapped.
+        found = torch.load(
+            file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file)
+        )
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"{label} holds more than tensors and plain values, and was not loaded: {_cause(error)}"
+        ) from error
+    except Exception as error:  # torch's reader raises almost anything on damaged bytes
+        raise CheckpointError(f"{label} is damaged: {_cause(error)}") from error
+    if isinstance(found, dict) and isinstance(found.get("state_dict"), Mapping):
+        found = found["state_dict"]
+    if not isinstance(found, Mapping):
+        raise CheckpointError(f"{label} holds a {type(found).__name__}; expected tensors by name")
+    strange = [str(n) for n, v in found.items() if not (isinstance(n, str) and _dense(v))]
+    if strange or not found:
+        shown = ", ".join(strange[:5]) or "nothing"
+        raise CheckpointError(f"{label} is no state dict: expected tensors by name, found {shown}")
+    return dict(found)
+
+
+def _dense(value: object) -> bool:
+    return isinstance(value, Tensor) and value.layout is torch.strided
+
+
+def _cause(error: Exception) -> str:
+    """Return the line of torch's message that says what was found, without its advice."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    named = [line for line in lines if "GLOBAL" in line or "global" in line]
+    text = (named or lines or [type(error).__name__])[0]
+    return text if len(text) < 300 else f"{text[:300]}..."
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return safetensors.torch.load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}") from error
+
+
+def _write_archive(made: Path, tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> None:
+    weights, text = made.with_name(WEIGHTS), made.with_name(CONFIG)
+    torch.save(dict(tensors), weights)
+    text.write_text(yaml.safe_dump(dict(config), sort_keys=False), encoding="utf-8")
+    with tarfile.open(made, "w:") as archive:
+        for file in (text, weights):
+            archive.add(file, arcname=f"./{file.name}", filter=_anonymous)
+
+
+def _anonymous(member: tarfile.TarInfo) -> tarfile.TarInfo:
+    """Leave out who wrote the file."""
+    member.uid = member.gid = 0
+    member.uname = member.gname = ""
+    member.mode = 0o644
+    return member
+
+
+def _expected(path: Path) -> str:
+    forms = ", ".join(SUFFIXES)
+    return f"unknown form '{path.suffix}'; expected a file that ends in one of {forms}"
+
+
+def _missing(path: Path) -> str:
+    if not path.parent.is_dir():
+        return f"no such file, and no folder {path.parent}"
+    names = [entry.name for entry in path.parent.iterdir() if entry.suffix in SUFFIXES]
+    return f"no such file; {suggest(path.name, names, noun=f'files in {path.parent}')}"
