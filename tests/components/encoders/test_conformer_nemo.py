@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from components.encoders.conformer import ConformerEncoder
+from components.features.log_mel import LogMel
 
 GOLDEN = Path(__file__).parents[4] / "shared/golden/nest"
 FAST: dict[str, Any] = {
@@ -82,12 +83,15 @@ def from_nemo(state: dict[str, Tensor], layers: int) -> dict[str, Tensor]:
     return ours
 
 
+def under(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {n.removeprefix(prefix): t for n, t in state.items() if n.startswith(prefix)}
+
+
 def from_golden() -> ConformerEncoder:
     encoder = ConformerEncoder(dim=32, layers=2, heads=4, subsampling_channels=8, **FAST)
     encoder.setup(input_dim=80)
     state = load_file(GOLDEN / "mini_state.safetensors")
-    theirs = {n.removeprefix("encoder."): t for n, t in state.items() if n.startswith("encoder.")}
-    encoder.load_state_dict(from_nemo(theirs, layers=2), strict=True)
+    encoder.load_state_dict(from_nemo(under("encoder.", state), layers=2), strict=True)
     return encoder.eval()
 
 
@@ -182,3 +186,43 @@ def test_parameter_counts_of_the_published_sizes(
         encoder = ConformerEncoder(**(FAST | size))
         encoder.setup(input_dim=bins)
     assert sum(parameter.numel() for parameter in encoder.parameters()) == expected
+
+
+@pytest.mark.skipif(not GOLDEN.exists(), reason="golden tensors are not here")
+def test_gradients_of_a_training_step_equal_nemo() -> None:
+    """Batch statistics over all frames; over real ones the loss would be off by 2e-3."""
+    state = load_file(GOLDEN / "mini_train_init_state.safetensors")
+    golden = load_file(GOLDEN / "mini_train.safetensors")
+    encoder = ConformerEncoder(
+        dim=32,
+        layers=2,
+        heads=4,
+        subsampling_channels=8,
+        dropout=0.0,
+        attention_dropout=0.0,
+        batch_norm_over="all_frames",
+        **FAST,
+    )
+    encoder.setup(input_dim=80)
+    encoder.load_state_dict(from_nemo(under("encoder.", state), layers=2), strict=True)
+    heard, lengths = LogMel(pad_to=16)(golden["noisy.0"], golden["audio_len"])
+    masks = golden["masks_time.0"]
+    embedding = state["mask_processor.mask_embedding"]
+    hidden, _ = encoder(torch.where(masks.bool().unsqueeze(-1), embedding, heard), lengths)
+    weight, bias = (state[f"decoder.decoder_layers.0.{kind}"] for kind in ("weight", "bias"))
+    log_probs = (hidden @ weight.squeeze(2).T + bias).log_softmax(-1)
+    counted = masks.view(2, -1, 8).mean(-1) > 0.8
+    loss = -log_probs.gather(-1, golden["tokens.0"]).squeeze(-1)[counted].mean()
+    torch.testing.assert_close(loss, golden["losses"][0], atol=1e-5, rtol=0)
+    loss.backward()
+    expected = from_nemo(under("grad.encoder.", golden), layers=2)
+    for name, parameter in encoder.named_parameters():
+        assert parameter.grad is not None
+        torch.testing.assert_close(
+            parameter.grad,
+            expected.pop(name),
+            atol=1e-5,
+            rtol=0,
+            msg=lambda text, name=name: f"{name}: {text}",
+        )
+    assert not expected
