@@ -144,11 +144,12 @@ def differing(theirs: Mapping[str, Any], own: Sections) -> Differing:
         if not isinstance(given, Mapping):
             continue
         known = DEFAULTS.get(section, {}) | {k: _resolved(theirs, v) for k, v in given.items()}
+        _choose_context(known, values)
         for key, mine in values.items():
             if key in SHOWN or key not in known or not _readable(known[key]):
                 continue
             other = _canonical(key, known[key], known)
-            if other == _canonical(key, mine, values) or _covered(key, known[key], mine):
+            if other == _canonical(key, mine, values):
                 continue
             option = f" (task.{OPTIONS[key]})" if key in OPTIONS else ""
             line = f"{section}.{key}: {other} in the file, {_canonical(key, mine, values)} here"
@@ -235,10 +236,11 @@ def _canonical(key: str, value: Any, section: Mapping[str, Any]) -> Any:  # noqa
     return value
 
 
-def _covered(key: str, theirs: Any, mine: Any) -> bool:  # noqa: ANN401
-    """Return whether a file trained with several contexts was trained with this one."""
-    several = key == "att_context_size" and isinstance(theirs, list)
-    return several and any(isinstance(one, list) and one == mine for one in theirs)
+def _choose_context(theirs: dict[str, Any], mine: Mapping[str, Any]) -> None:
+    """Of several contexts that a model was trained with, keep this model's if it is one of them."""
+    several, wanted = theirs.get("att_context_size"), mine.get("att_context_size")
+    if isinstance(several, list) and wanted in several:
+        theirs["att_context_size"] = wanted
 
 
 def _readable(value: Any) -> bool:  # noqa: ANN401

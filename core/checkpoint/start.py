@@ -126,8 +126,8 @@ def start_from(
     refused += known.problems
     if refused:
         raise CheckpointError(
-            f"{source} is of another architecture than this model; a module is taken whole or not "
-            "at all:\n" + indented(refused)
+            f"{source} does not fit this model; a module is taken whole or not at all:\n"
+            + indented(refused)
         )
     if not taken:
         raise CheckpointError(_nothing_fits(weights, own, source, fresh))
