@@ -62,10 +62,21 @@ class ConvolutionModule(nn.Module):
         x = x * valid.unsqueeze(-1).to(x.dtype)
         if any(self.on_one_side):
             x = F.pad(x, (0, 0, *self.on_one_side))
-        x = depthwise_over_time(x, self.depthwise)
+        x = depthwise_over_time(x, self.depthwise, self._depthwise_bias())
         x = self.norm(x, valid) if isinstance(self.norm, MaskedBatchNorm) else self.norm(x)
         hidden: Tensor = self.pointwise2(F.silu(x))
         return hidden
+
+    def _depthwise_bias(self) -> Tensor | None:
+        """Return the bias of the depthwise convolution, with gradient zero before batch statistics.
+
+        They take any constant out again, so its true gradient is zero. Adam would make full steps
+        of what rounding leaves of that.
+        """
+        bias = self.depthwise.bias
+        if bias is None or not (isinstance(self.norm, MaskedBatchNorm) and self.norm.training):
+            return bias
+        return bias.detach() + 0.0 * bias
 
 
 def frames_around(context: ConvContext, kernel_size: int) -> tuple[int, int]:
@@ -95,20 +106,22 @@ def frames_around(context: ConvContext, kernel_size: int) -> tuple[int, int]:
     return left, right
 
 
-def depthwise_over_time(x: Tensor, convolution: nn.Conv1d) -> Tensor:
+def depthwise_over_time(x: Tensor, convolution: nn.Conv1d, bias: Tensor | None) -> Tensor:
     """Apply a depthwise convolution to (B, T, D), channels last, and return (B, T', D)."""
     x = x.transpose(1, 2)
+    padding, groups = int(convolution.padding[0]), convolution.groups
     # oneDNN 3.10 does not return from the image form in bfloat16 with 8 or 16 channels.
     in_doubt = x.dtype != torch.float32 and x.shape[1] % 32 != 0
     if x.device.type != "cpu" or in_doubt:
-        return convolution(x).transpose(1, 2)  # type: ignore[no-any-return]
+        sequence = F.conv1d(x, convolution.weight, bias, padding=padding, groups=groups)
+        return sequence.transpose(1, 2)
     # As an image of height 1 the channels stay last in memory, where one dimension would be
     # reordered: a third of the time, forward and backward.
     image = F.conv2d(
         x.unsqueeze(2),
         convolution.weight.unsqueeze(2),
-        convolution.bias,
-        padding=(0, int(convolution.padding[0])),
-        groups=convolution.groups,
+        bias,
+        padding=(0, padding),
+        groups=groups,
     )
     return image.squeeze(2).transpose(1, 2)

@@ -53,7 +53,7 @@ class PositionScores(torch.autograd.Function):
     ) -> Tensor:
         """Map (H, B, T, d), (H, 2T, d) and (B, 1 or T, T) to (H, B, T, T)."""
         heads, batch, frames, width = rows.shape
-        ctx.save_for_backward(rows, projected)
+        ctx.save_for_backward(rows, projected, mask)
         by_offset = rows.new_empty(batch, frames, 2 * frames)
         by_key = rows.new_empty(heads, batch, frames, frames)
         for head in range(heads):
@@ -69,13 +69,19 @@ class PositionScores(torch.autograd.Function):
         grad: Tensor,
     ) -> tuple[Tensor, Tensor, None]:
         """Return gradients of the queries and of the projected positions."""
-        rows, projected = ctx.saved_tensors
+        rows, projected, mask = ctx.saved_tensors
         heads, batch, frames, width = rows.shape
+        # A constant on all scores of a query changes nothing, so their gradients sum to zero. What
+        # rounding leaves of that sum would be most of what the slowest sinusoids learn from.
+        seen = (mask == 0).to(grad.dtype)
+        share = seen / seen.sum(-1, keepdim=True).clamp(min=1)
         by_offset = rows.new_zeros(batch, frames, 2 * frames)
         flat = by_offset.view(-1, 2 * frames)
         grad_rows, grad_projected = rows.new_empty(rows.shape), torch.empty_like(projected)
         for head in range(heads):
-            relative_shift(by_offset).copy_(grad[head])  # always to the same entries
+            rest = grad[head].sum(-1, keepdim=True)
+            scores = relative_shift(by_offset)  # always the same entries
+            torch.addcmul(grad[head], rest, share, value=-1.0, out=scores)
             torch.mm(flat, projected[head], out=grad_rows[head].view(-1, width))
             torch.mm(flat.t(), rows[head].reshape(-1, width), out=grad_projected[head])
         return grad_rows, grad_projected, None

@@ -10,6 +10,7 @@ from components.encoders.convolution import (
     ConvolutionModule,
     depthwise_over_time,
 )
+from components.encoders.masked_batch_norm import CountedFrames
 
 
 @pytest.mark.parametrize("norm", ["batch_norm", "layer_norm"])
@@ -50,4 +51,24 @@ def test_channels_last_form_equals_the_layer(bias: bool) -> None:
     layer = torch.nn.Conv1d(4, 4, 5, padding=2, groups=4, bias=bias)
     x = torch.randn(2, 9, 4)
     expected = layer(x.transpose(1, 2)).transpose(1, 2)
-    torch.testing.assert_close(depthwise_over_time(x, layer), expected)
+    torch.testing.assert_close(depthwise_over_time(x, layer, layer.bias), expected)
+
+
+@pytest.mark.parametrize("over", ["real_frames", "all_frames"])
+def test_a_bias_before_batch_statistics_has_no_gradient_and_before_running_ones_has_its_own(
+    over: CountedFrames,
+) -> None:
+    torch.manual_seed(0)
+    module = ConvolutionModule(dim=4, kernel_size=5, norm="batch_norm", batch_norm_over=over)
+    x, valid = torch.randn(2, 9, 4), torch.ones(2, 9, dtype=torch.bool)
+    bias = module.depthwise.bias
+    assert bias is not None
+    before = module(x, valid)
+    before.square().sum().backward()
+    assert bias.grad is not None
+    assert not bias.grad.any()
+    with torch.no_grad():
+        bias.add_(3.0)
+    torch.testing.assert_close(module(x, valid), before, atol=1e-5, rtol=1e-5)
+    module.eval()(x, valid).square().sum().backward()
+    assert bias.grad.abs().min() > 0

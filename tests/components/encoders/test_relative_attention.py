@@ -7,6 +7,7 @@ import torch
 
 from components.encoders.masks import attention_mask, valid_frames
 from components.encoders.relative_attention import (
+    PositionScores,
     RelativeAttention,
     attend,
     relative_positions,
@@ -81,3 +82,32 @@ def test_dropout_leaves_the_mean() -> None:
     dropped = attend(query, query, value, torch.zeros(1, 2000, 2, 2), drop=0.5)
     assert set(dropped.unique().tolist()) == {0.0, 1.0, 2.0}
     assert dropped.mean().item() == pytest.approx(1.0, abs=0.05)
+
+
+def test_a_constant_on_the_score_gradients_of_a_query_is_taken_out() -> None:
+    """It is what rounding leaves of a sum that is zero; positions would learn from it."""
+    torch.manual_seed(0)
+    rows = torch.randn(2, 3, 7, 4, dtype=torch.float64, requires_grad=True)
+    projected = torch.randn(2, 14, 4, dtype=torch.float64, requires_grad=True)
+    blocked = torch.arange(7) >= torch.tensor([7, 5, 2]).unsqueeze(1)
+    mask = torch.zeros(3, 1, 7, dtype=torch.float64).masked_fill(blocked.unsqueeze(1), -1e4)
+    grad = torch.randn(2, 3, 7, 7, dtype=torch.float64).masked_fill(blocked.unsqueeze(1), 0.0)
+    seen = (~blocked).double().unsqueeze(1)
+    zero_sum = grad - seen * grad.sum(-1, keepdim=True) / seen.sum(-1, keepdim=True)
+    scores = PositionScores.apply(rows, projected, mask)
+    expected = torch.autograd.grad(scores, [rows, projected], zero_sum, retain_graph=True)
+    found = torch.autograd.grad(scores, [rows, projected], zero_sum + 0.3 * seen)
+    for left, right in zip(found, expected, strict=True):
+        torch.testing.assert_close(left, right, atol=1e-12, rtol=1e-12)
+    # The oracle has no such rule: its gradient of zero-sum scores is the same.
+    oracle = torch.stack(
+        [
+            torch.stack([projected[h][6 - i + torch.arange(7)] @ rows[h, b, i] for i in range(7)])
+            for h in range(2)
+            for b in range(3)
+        ]
+    ).view(2, 3, 7, 7)
+    for left, right in zip(
+        torch.autograd.grad(oracle, [rows, projected], zero_sum), expected, strict=True
+    ):
+        torch.testing.assert_close(left, right, atol=1e-12, rtol=1e-12)
