@@ -20,6 +20,7 @@ import yaml
 from safetensors import SafetensorError
 from torch import Tensor
 
+from components.nemo.inert import settings_made_inert
 from core.checkpoint.plain import flat_weights
 from core.errors import CheckpointError, suggest
 
@@ -39,12 +40,10 @@ class Content:
     Args:
         state: tensors by NeMo's names, on the CPU; mapped from the file where that is possible.
         config: the model's configuration; None where the file has none.
-        skipped: entries that are not weights, and were not looked at.
     """
 
     state: dict[str, Tensor]
     config: dict[str, Any] | None = None
-    skipped: tuple[str, ...] = ()
 
 
 @contextmanager
@@ -53,7 +52,7 @@ def opened(path: Path) -> Iterator[Content]:
 
     Archives are tar files, compressed or not; of their members two are read, by name, into a
     temporary folder under names of ours. Pickles are read with ``weights_only=True``: tensors and
-    plain values, or a refusal.
+    plain values, or a refusal; the settings beside them in a training checkpoint are passed over.
 
     Yields:
         The content; its tensors are to be copied inside the block, as their file goes at its end.
@@ -169,10 +168,7 @@ def _read_yaml(file: Path, *, label: str) -> dict[str, Any]:
 
 def _read_pickle(file: Path, *, label: str) -> dict[str, Tensor]:
     try:
-        # What torch wrote before 1.6 is no zip file and cannot be mapped.
-        found = torch.load(
-            file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file)
-        )
+        found = _unpickled(file)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"{label} holds more than tensors and plain values, and was not loaded: {_cause(error)}"
@@ -188,6 +184,13 @@ def _read_pickle(file: Path, *, label: str) -> dict[str, Tensor]:
         shown = ", ".join(strange[:5]) or "nothing"
         raise CheckpointError(f"{label} is no state dict: expected tensors by name, found {shown}")
     return dict(found)
+
+
+def _unpickled(file: Path) -> Any:  # noqa: ANN401
+    if not zipfile.is_zipfile(file):  # What torch wrote before 1.6; it cannot be mapped.
+        return torch.load(file, map_location="cpu", weights_only=True)
+    with settings_made_inert(file):
+        return torch.load(file, map_location="cpu", weights_only=True, mmap=True)
 
 
 def _dense(value: object) -> bool:

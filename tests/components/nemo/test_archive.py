@@ -3,7 +3,10 @@ from __future__ import annotations
 import gzip
 import io
 import pickle
+import sys
 import tarfile
+import types
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +110,43 @@ def test_checkpoints_with_a_state_dict_inside_and_of_old_form(zipped: bool, tmp_
     whole = {"state_dict": STATE, "epoch": 3, "hyper_parameters": {"lr": 0.1}}
     path.write_bytes(pickled(whole, _use_new_zipfile_serialization=zipped))
     assert_same(read(path)[0])
+
+
+@pytest.fixture
+def settings(monkeypatch: pytest.MonkeyPatch) -> Callable[[], object]:
+    """Objects that pickle as a configuration library's do; the library is not here when read."""
+    module = types.ModuleType("omegaconf.dictconfig")
+
+    def make() -> object:
+        kind = type("DictConfig", (), {"__module__": module.__name__})
+        module.DictConfig = kind  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, "omegaconf", types.ModuleType("omegaconf"))
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+        made = kind()
+        made.__dict__.update(content={"lr": 0.1}, annotation=Any, kind=dict)
+        return made
+
+    return make
+
+
+@pytest.mark.parametrize("attacked", [False, True])
+def test_settings_in_a_training_checkpoint_are_passed_over_and_nothing_else_is(
+    attacked: bool,
+    settings: Callable[[], object],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    trace = tmp_path / "trace"
+    whole = {"state_dict": STATE, "hyper_parameters": {"cfg": settings()}}
+    path = tmp_path / "m.ckpt"
+    path.write_bytes(pickled(whole | ({"x": Attack(trace)} if attacked else {})))
+    monkeypatch.delitem(sys.modules, "omegaconf.dictconfig")
+    if not attacked:
+        assert_same(read(path)[0])
+        return
+    with pytest.raises(CheckpointError, match="more than tensors and plain values"):
+        read(path)
+    assert not trace.exists()
 
 
 @pytest.mark.parametrize("form", ["nemo", "ckpt", "old", "plain pickle"])
