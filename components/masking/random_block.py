@@ -84,7 +84,7 @@ class RandomBlockMasking(nn.Module):
         """Return which frames are masked, (B, frames) bool, on the host.
 
         Args:
-            lengths: (B,) int64 frame counts; on a GPU, reading them waits for it.
+            lengths: (B,) int64 frame counts, on the host.
             frames: of the padded batch.
             generators: one for each utterance; None for torch's global one.
         """
@@ -94,6 +94,10 @@ class RandomBlockMasking(nn.Module):
             for start, end in self._blocks(length, generator):
                 mask[row, start : min(end, length)] = True
         return mask
+
+    def too_short(self, lengths: Tensor) -> Tensor:
+        """Say for (B,) frame counts in which utterances no whole block is masked."""
+        return self.block_size >= lengths * self.max_mask_ratio
 
     def forward(self, features: Tensor, mask: Tensor) -> Tensor:
         """Replace masked frames.
@@ -108,7 +112,7 @@ class RandomBlockMasking(nn.Module):
 
     def _blocks(self, length: int, generator: torch.Generator | None) -> list[tuple[int, int]]:
         """Return the first frame of each block and the one after its last."""
-        if self.block_size >= length * self.max_mask_ratio:
+        if self.too_short(torch.tensor(length)):
             return [(0, SHORT_BLOCK)]
         if self.allow_overlap:
             return self._overlapping(length, generator)

@@ -48,6 +48,7 @@ class MaskedSpeech:
         targets: (B, T', C) int64 ids of clean speech.
         counted: (B, T') bool on the host, targets that the loss counts.
         valid: (B, T') bool, targets that stand for real frames.
+        short: utterances in which no whole block fits.
     """
 
     ids: tuple[str, ...]
@@ -60,6 +61,7 @@ class MaskedSpeech:
     targets: Tensor
     counted: Tensor
     valid: Tensor
+    short: int
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -99,7 +101,12 @@ class MaskedPredictionTask(Task):
     """
 
     loss_names: ClassVar[tuple[str, ...]] = ("masked_prediction",)
-    metric_names: ClassVar[tuple[str, ...]] = ("accuracy", "counted_share", "target_perplexity")
+    metric_names: ClassVar[tuple[str, ...]] = (
+        "accuracy",
+        "counted_share",
+        "short_share",
+        "target_perplexity",
+    )
 
     def __init__(
         self,
@@ -178,13 +185,13 @@ class MaskedPredictionTask(Task):
         return {"masked_prediction": LossSum(total=total, count=sums["accuracy"].count)}
 
     def train_metrics(self) -> dict[str, MetricSum]:
-        """Return accuracy on counted targets, their share, and the codes in use."""
+        """Return accuracy on counted targets, their share, that of short speech, codes in use."""
         return self._metrics
 
     # -------------------------------------------------------------------------- evaluation
 
     def evaluate(self, batch: NoisySpeechBatch) -> dict[str, MetricSum]:
-        """Return loss and accuracy over counted targets, and the share of targets that count."""
+        """Return loss and accuracy over counted targets, and how much was counted."""
         masked = self._masked(batch, generators=self._generators(batch.ids))
         total, sums = self._predict(masked)
         return {"loss": MetricSum(total=total, count=sums["accuracy"].count), **sums}
@@ -230,8 +237,8 @@ class MaskedPredictionTask(Task):
     ) -> MaskedSpeech:
         clean, noisy = self._features(batch)
         targets = self.quantizer(clean.values)
-        frames = noisy.values.shape[1]
-        mask = self.masking.draw(noisy.lengths, frames=frames, generators=generators)
+        frames, lengths = noisy.values.shape[1], noisy.lengths.cpu()
+        mask = self.masking.draw(lengths, frames=frames, generators=generators)
         counted = self.loss.counted(mask, stack=self.quantizer.stack)
         size = min(targets.shape[1], counted.shape[1])
         return MaskedSpeech(
@@ -245,10 +252,11 @@ class MaskedPredictionTask(Task):
             targets=targets[:, :size],
             counted=counted[:, :size],
             valid=valid_frames(-(-clean.lengths // self.quantizer.stack), size),
+            short=int(self.masking.too_short(lengths).sum()),
         )
 
     def _predict(self, batch: MaskedSpeech) -> tuple[Tensor, dict[str, MetricSum]]:
-        """Return the summed loss, accuracy on counted targets, and the share of them."""
+        """Return the summed loss, and accuracy and shares as sums."""
         hidden, _ = self.encoder(self.masking(batch.features, batch.mask), batch.lengths)
         # A causal encoder gives a frame more than there are targets.
         size = min(hidden.shape[1], batch.targets.shape[1])
@@ -258,6 +266,7 @@ class MaskedPredictionTask(Task):
         return output.total, {
             "accuracy": MetricSum(total=output.correct, count=count * self.quantizer.num_books),
             "counted_share": MetricSum(total=count, count=batch.valid.sum()),
+            "short_share": MetricSum(total=float(batch.short), count=float(len(batch))),
         }
 
     def _generators(self, ids: Sequence[str]) -> list[torch.Generator]:

@@ -63,7 +63,8 @@ def batch(lengths: list[int], *, noise: float = 0.1, ids: str = "abcdefgh") -> N
 
 
 def value(metrics: dict[str, Any], name: str) -> tuple[float, float]:
-    return float(metrics[name].total), float(metrics[name].count)
+    total, count = torch.as_tensor(metrics[name].total), torch.as_tensor(metrics[name].count)
+    return float(total.detach()), float(count)
 
 
 def test_an_utterance_gives_the_same_figures_alone_and_in_a_padded_batch() -> None:
@@ -134,6 +135,12 @@ def test_short_speech_neither_crashes_nor_gives_nan(lengths: list[int]) -> None:
         for parameter in task.parameters():
             assert parameter.grad is None or parameter.grad.isfinite().all()
         assert all(torch.isfinite(torch.tensor(value(task.evaluate(batch(lengths)), "loss"))))
+
+
+def test_speech_shorter_than_a_block_is_counted() -> None:
+    task = build()
+    task.step(task.prepare(batch([16000, 1600, 1604])))  # 20 and 20 frames; a block is 16
+    assert value(task.train_metrics(), "short_share") == (2.0, 3.0)
 
 
 def test_without_a_counted_target_loss_and_gradient_are_zero() -> None:
