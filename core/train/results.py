@@ -31,9 +31,10 @@ def result_lines(metrics: Mapping[str, float]) -> list[str]:
         splits.setdefault(split, {})[name] = value
     names = sorted({name for row in splits.values() for name in row})
     width = max((len(split) for split in splits), default=0)
-    lines = [" " * width + "".join(f"{name:>10}" for name in names)]
+    widths = {name: max(len(name) + 2, 10) for name in names}
+    lines = [" " * width + "".join(f"{name:>{widths[name]}}" for name in names)]
     for split, row in splits.items():
-        cells = "".join(f"{_cell(name, row.get(name)):>10}" for name in names)
+        cells = "".join(f"{_cell(name, row.get(name)):>{widths[name]}}" for name in names)
         lines.append(f"{split:<{width}}{cells}")
     return lines
 

@@ -16,6 +16,12 @@ def test_table_has_a_row_for_each_split_and_percent_for_rates() -> None:
     assert lines[2].split() == ["test", "-", "1.23%"]
 
 
+def test_long_names_do_not_run_into_each_other() -> None:
+    lines = result_lines({"val/counted_share": 0.25, "val/target_perplexity": 31.0})
+    assert lines[0].split() == ["counted_share", "target_perplexity"]
+    assert lines[0].index("target_perplexity") + 17 == len(lines[1])
+
+
 def test_results_are_plain_json(tmp_path: Path) -> None:
     path = tmp_path / "results.json"
     write_results(path, {"step": 3, "test/wer": 0.1})
