@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,11 +10,12 @@ import orjson
 from lhotse import SupervisionSegment
 from lhotse.cut import Cut
 
-from core.data.audio import recording
+from core.data.audio import AudioError, probe, recording
 from core.data.index import ManifestIndex, Row, checked_duration, open_index
 from core.data.source import Seconds
 from core.registry import register
 
+_PATH_FIELDS = ("audio_filepath", "audio_filename")
 _TEXT_FIELDS = ("text", "speaker", "lang", "id")
 
 
@@ -22,7 +24,11 @@ class NemoSource:
     """A JSONL manifest with ``audio_filepath`` and ``duration`` on each line.
 
     Optional fields: ``text``, ``offset`` (seconds), ``speaker``, ``lang`` and ``id``. Where there
-    is no id, path and offset make one.
+    is no id, path and offset make one. ``audio_filename`` is another name of ``audio_filepath``.
+
+    A line without ``duration`` lasts from its offset to the end of its file. The headers of such
+    files are read when the manifest is indexed; a line whose header cannot be read has no known
+    duration and is left out, with a line in the summary.
 
     Args:
         location: path of the manifest.
@@ -33,20 +39,28 @@ class NemoSource:
         self.location = location
         self._path = Path(location).expanduser()
         self._root = Path(root).expanduser() if root else self._path.parent
+        # Durations from headers hold for the folder that the headers were found in.
+        self._kind = f"nemo from {self._root}" if root else "nemo"
         self._index: ManifestIndex | None = None
 
     def open(self, cache_dir: Path | None) -> None:
         """Read or build the index. Raises DataError naming bad lines."""
-        self._index = open_index(self._path, kind="nemo", check=check_row, cache_dir=cache_dir)
+        self._index = open_index(
+            self._path,
+            kind=self._kind,
+            check=check_row,
+            measure=self._measure,
+            cache_dir=cache_dir,
+        )
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of the manifest."""
-        return self._opened.digest
+        """SHA-256 of the manifest and of what audio headers added to it."""
+        return self._opened.fingerprint
 
     @property
     def durations(self) -> Seconds:
-        """(N,) declared seconds."""
+        """(N,) seconds, declared or from the header; NaN where neither is known."""
         return self._opened.durations
 
     def __len__(self) -> int:
@@ -55,10 +69,12 @@ class NemoSource:
     def cut(self, index: int) -> Cut:
         """Return a line as a cut. Raises AudioError if the file's header cannot be read."""
         row = self._opened.row(index)
-        path, offset = row["audio_filepath"], float(row.get("offset") or 0.0)
+        path, offset = audio_path(row), float(row.get("offset") or 0.0)
         name = row.get("id") or (f"{path}@{offset:g}" if offset else path)
         cut = recording(self._root / path, utterance=name).to_cut()
-        cut.start, cut.duration = offset, float(row["duration"])
+        declared = row.get("duration")
+        seconds = float(declared) if declared is not None else max(0.0, cut.duration - offset)
+        cut.start, cut.duration = offset, seconds
         cut.supervisions = [
             SupervisionSegment(
                 id=name,
@@ -82,6 +98,31 @@ class NemoSource:
                 if text is not None:
                     yield text
 
+    def notes(self) -> list[str]:
+        """Say how many durations came from headers, and how many could not be had."""
+        index = self._opened
+        if not index.undeclared.size:
+            return []
+        lines = [
+            f"{index.undeclared.size:,} of {len(index):,} rows have no duration; read from the "
+            "files' headers"
+        ]
+        if index.unknown.size:
+            first = audio_path(index.row(int(index.unknown[0])))
+            lines.append(
+                f"{index.unknown.size:,} rows without a duration have no readable header either, "
+                f"the first of them {self._root / first}"
+            )
+        return lines
+
+    def _measure(self, row: Row) -> float:
+        path = audio_path(row)
+        try:
+            info = probe(self._root / path, utterance=path)
+        except AudioError:
+            return math.nan
+        return max(0.0, info.frames / info.sample_rate - float(row.get("offset") or 0.0))
+
     @property
     def _opened(self) -> ManifestIndex:
         if self._index is None:
@@ -90,14 +131,19 @@ class NemoSource:
 
 
 def check_row(row: Row) -> tuple[float, str | None]:
-    """Return duration and id of a manifest line. Raises ValueError saying what is wrong."""
-    path = row.get("audio_filepath")
-    if not isinstance(path, str) or not path:
-        raise ValueError(
-            "no 'audio_filepath'"
-            if path is None
-            else f"audio_filepath is {path!r}; expected a path"
-        )
+    """Return duration (NaN: not declared) and id of a manifest line.
+
+    Raises:
+        ValueError: saying what is wrong.
+    """
+    paths = {field: row[field] for field in _PATH_FIELDS if row.get(field) is not None}
+    if not paths:
+        raise ValueError(f"no '{_PATH_FIELDS[0]}'")
+    for field, path in paths.items():
+        if not isinstance(path, str) or not path:
+            raise ValueError(f"{field} is {path!r}; expected a path")
+    if len(set(paths.values())) > 1:
+        raise ValueError(" and ".join(f"{f} is '{path}'" for f, path in paths.items()))
     for field in _TEXT_FIELDS:
         value = row.get(field)
         if value is not None and type(value) is not str:
@@ -105,4 +151,11 @@ def check_row(row: Row) -> tuple[float, str | None]:
     offset = row.get("offset")
     if offset is not None and (type(offset) not in (int, float) or offset < 0):
         raise ValueError(f"offset is {offset!r}; expected seconds, 0 or more")
-    return checked_duration(row), row.get("id")
+    declared = row.get("duration") is not None
+    return checked_duration(row) if declared else math.nan, row.get("id")
+
+
+def audio_path(row: Row) -> str:
+    """Return the path in a line that was checked."""
+    path: str = next(row[field] for field in _PATH_FIELDS if row.get(field) is not None)
+    return path

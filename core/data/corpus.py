@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from core.contracts import Batch, BatchStream, RunContext
+from core.data.collate import Collate
 from core.data.loading import LoaderOptions
 from core.data.plan import PlanOptions
 from core.data.source import AnySource
-from core.data.speech import SpeechCollator
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +25,7 @@ class CorpusOptions:
         max_seconds: longest utterance of training, which also leaves out what is longer than a
             batch. Evaluation has no longest utterance.
         training: whether batches are shuffled and resumable.
+        least_seconds: length that a shorter utterance takes up in a batch.
     """
 
     plan: PlanOptions
@@ -33,6 +34,7 @@ class CorpusOptions:
     min_seconds: float
     max_seconds: float
     training: bool
+    least_seconds: float = 0.0
 
 
 class Corpus(ABC):
@@ -57,11 +59,11 @@ class Corpus(ABC):
         """What is read."""
 
     @abstractmethod
-    def train_stream(self, collator: SpeechCollator) -> BatchStream:
+    def train_stream(self, collator: Collate) -> BatchStream:
         """Return the training batches of this rank."""
 
     @abstractmethod
-    def eval_batches(self, collator: SpeechCollator) -> Iterable[Batch]:
+    def eval_batches(self, collator: Collate) -> Iterable[Batch]:
         """Return this rank's share of all utterances, in a fixed order."""
 
     @abstractmethod

@@ -11,6 +11,7 @@ import math
 import os
 import zipfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -23,11 +24,18 @@ from core.errors import DataError
 
 Row: TypeAlias = dict[str, Any]
 CheckRow: TypeAlias = Callable[[Row], tuple[float, str | None]]
-"""Returns duration and id (or None) of a row; raises ValueError saying what is wrong with it."""
+"""Returns duration and id (or None) of a row; raises ValueError saying what is wrong with it.
+
+The duration is NaN where the row declares none.
+"""
+MeasureRow: TypeAlias = Callable[[Row], float]
+"""Returns the seconds of a row that declares none, NaN where they cannot be found out."""
 
 INDEX_SUFFIX = ".sori-index.npz"
-_VERSION = 1
+_VERSION = 2
 _NAMED_LINES = 10
+_THREADS = 16
+_ROWS_AT_ONCE = 4096
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -37,19 +45,42 @@ class ManifestIndex:
     Args:
         path: of the manifest.
         offsets: (N + 1,) byte at which each row begins, and the end of the last one.
-        durations: (N,) seconds.
+        durations: (N,) seconds; NaN where neither manifest nor audio says it.
         digest: SHA-256 of the manifest.
+        undeclared: rows whose duration the manifest does not say.
     """
 
-    def __init__(self, *, path: Path, offsets: Indices, durations: Seconds, digest: str) -> None:
+    def __init__(
+        self,
+        *,
+        path: Path,
+        offsets: Indices,
+        durations: Seconds,
+        digest: str,
+        undeclared: Indices,
+    ) -> None:
         self.path = path
         self.offsets = offsets
         self.durations = durations
         self.digest = digest
+        self.undeclared = undeclared
         self._file: int | None = None
 
     def __len__(self) -> int:
         return len(self.durations)
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of the manifest and of the durations that are not in it."""
+        if not self.undeclared.size:
+            return self.digest
+        found = self.durations[self.undeclared].tobytes()
+        return hashlib.sha256(self.digest.encode() + found).hexdigest()
+
+    @property
+    def unknown(self) -> Indices:
+        """Rows of unknown duration."""
+        return np.flatnonzero(np.isnan(self.durations))
 
     def row(self, index: int) -> Row:
         """Read row ``index``, from 0. Raises DataError if the file is no longer what it was."""
@@ -73,17 +104,24 @@ class ManifestIndex:
 
 
 def open_index(
-    path: Path, *, kind: str, check: CheckRow, cache_dir: Path | None = None
+    path: Path,
+    *,
+    kind: str,
+    check: CheckRow,
+    measure: MeasureRow | None = None,
+    cache_dir: Path | None = None,
 ) -> ManifestIndex:
     """Load the index of ``path`` or build it and keep it beside the manifest.
 
     Where the manifest's folder cannot be written, the index is kept under ``cache_dir``. A kept
-    index is used while size and modification time agree, or the content's digest does.
+    index is used while size and modification time agree, or the content's digest does. Rows of
+    unknown duration are measured again each time: what was missing may have been mounted since.
 
     Args:
         path: JSONL manifest.
         kind: of rows; an index that was checked as another kind is built again.
         check: called with every row when the index is built.
+        measure: called, from several threads, with rows that declare no duration.
         cache_dir: None to keep the index nowhere but beside the manifest.
 
     Raises:
@@ -101,11 +139,11 @@ def open_index(
         name = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:24]
         places.append(cache_dir / "index" / (name + INDEX_SUFFIX))
     key = np.array([_VERSION, stat.st_size, stat.st_mtime_ns], dtype=np.int64)
-    for place in places:
-        index = _load(place, path, kind, key)
-        if index is not None:
-            return index
-    index = build_index(path, check=check)
+    kept = next(filter(None, (_load(place, path, kind, key) for place in places)), None)
+    index = build_index(path, check=check) if kept is None else kept
+    learned = _measure_unknown(index, measure)
+    if kept is not None and not learned:
+        return kept
     for place in places:
         if _save(place, index, kind, key):
             break
@@ -141,7 +179,21 @@ def build_index(path: Path, *, check: CheckRow) -> ManifestIndex:
         offsets=np.array([*offsets, position], dtype=np.int64),
         durations=np.array(durations, dtype=np.float32),
         digest=_digest(path),
+        undeclared=np.flatnonzero(np.isnan(durations)),
     )
+
+
+def _measure_unknown(index: ManifestIndex, measure: MeasureRow | None) -> bool:
+    """Fill in unknown durations; say whether any became known."""
+    unknown = index.unknown
+    if measure is None or not unknown.size:
+        return False
+    with ThreadPoolExecutor(_THREADS) as pool:
+        for start in range(0, unknown.size, _ROWS_AT_ONCE):
+            numbers = unknown[start : start + _ROWS_AT_ONCE]
+            rows = [index.row(number) for number in numbers.tolist()]
+            index.durations[numbers] = list(pool.map(measure, rows))
+    return index.unknown.size < unknown.size
 
 
 def checked_duration(row: Row) -> float:
@@ -204,7 +256,11 @@ def _load(place: Path, path: Path, kind: str, key: Indices) -> ManifestIndex | N
             if old[2] != key[2] and _digest(path) != digest:
                 return None
             return ManifestIndex(
-                path=path, offsets=kept["offsets"], durations=kept["durations"], digest=digest
+                path=path,
+                offsets=kept["offsets"],
+                durations=kept["durations"],
+                digest=digest,
+                undeclared=kept["undeclared"],
             )
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
@@ -223,6 +279,7 @@ def _save(place: Path, index: ManifestIndex, kind: str, key: Indices) -> bool:
                 digest=np.array(index.digest),
                 offsets=index.offsets,
                 durations=index.durations,
+                undeclared=index.undeclared,
             )
         partial.replace(place)
     except OSError:

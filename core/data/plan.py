@@ -29,11 +29,14 @@ class PlanOptions:
         max_utterances: most utterances of a batch; None for no limit.
         jitter: share by which a length may vary when utterances are sorted by length. It decides
             which of similar utterances meet, and about this share of a batch is padding.
+        drop_last: leave out, each epoch others, as many utterances of training as would be left
+            over from batches of ``max_utterances``, and the batches that not every rank has.
     """
 
     batch_seconds: float
     max_utterances: int | None = None
     jitter: float = 0.02
+    drop_last: bool = False
 
 
 def plan_epoch(durations: Seconds, options: PlanOptions, *, seed: int, epoch: int) -> list[Indices]:
@@ -59,6 +62,9 @@ def plan_batches(
     """Return shuffled batches of similar lengths; jitter and order are drawn from ``rng``."""
     factors = 1.0 + options.jitter * rng.uniform(-1.0, 1.0, size=durations.size)
     order = np.argsort(durations * factors, kind="stable")
+    if options.drop_last and options.max_utterances:
+        left_over = rng.permutation(durations.size)[: durations.size % options.max_utterances]
+        order = order[~np.isin(order, left_over)]
     batches = _cut(order, durations, options)
     return [batches[i] for i in rng.permutation(len(batches))]
 
@@ -72,16 +78,22 @@ def plan_evaluation(durations: Seconds, options: PlanOptions) -> list[Indices]:
 
 
 def shard_epoch(
-    batches: Sequence[Indices], durations: Seconds, *, rank: int, world_size: int
+    batches: Sequence[Indices],
+    durations: Seconds,
+    *,
+    rank: int,
+    world_size: int,
+    drop_last: bool = False,
 ) -> tuple[list[Indices], int]:
     """Return the batches of one rank, as many as every other rank gets, and the utterances lost.
 
     Where the last group has fewer batches than ranks, its batches are halved until there is one
-    for each rank. Utterances are lost only if that group has fewer of them than there are ranks.
+    for each rank. Utterances are lost only if that group has fewer of them than there are ranks,
+    or with ``drop_last``, which leaves that group out.
     """
     full = len(batches) // world_size * world_size
     mine = [batches[i] for i in range(rank, full, world_size)]
-    tail = _split(batches[full:], durations, world_size)
+    tail = [] if drop_last else _split(batches[full:], durations, world_size)
     if tail:
         return [*mine, tail[rank]], 0
     return mine, sum(batch.size for batch in batches[full:])

@@ -9,11 +9,12 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from core.contracts import Batch, RunContext
+from core.data.collate import Collate
 from core.data.corpus import Corpus, CorpusOptions
 from core.data.loading import Feed, Requests, guarded, make_loader
 from core.data.plan import Indices, padding_share, plan_epoch, plan_evaluation
-from core.data.source import Seconds, Source
-from core.data.speech import SpeechCollator, SpeechLoader
+from core.data.source import Noted, Seconds, Source
+from core.data.speech import SpeechLoader
 from core.data.stream import PlannedStream, Request
 from core.errors import DataError
 
@@ -63,10 +64,15 @@ class PlannedCorpus(Corpus):
         """(N,) seconds of the utterances that are used."""
         return self._source.durations[self._rows]
 
-    def train_stream(self, collator: SpeechCollator) -> PlannedStream:
+    @property
+    def _occupied(self) -> Seconds:
+        """(N,) seconds that they take up in a batch."""
+        return np.maximum(self.durations, np.float32(self.options.least_seconds))
+
+    def train_stream(self, collator: Collate) -> PlannedStream:
         """Return the training batches of this rank."""
         return PlannedStream(
-            durations=self.durations,
+            durations=self._occupied,
             load=SpeechLoader(source=self._source, rows=self._rows, collator=collator),
             options=self.options.plan,
             name=self.uri,
@@ -74,6 +80,7 @@ class PlannedCorpus(Corpus):
             filters={
                 "min_seconds": self.options.min_seconds,
                 "max_seconds": self.options.max_seconds,
+                "least_seconds": self.options.least_seconds,
             },
             seed=self.context.seed,
             rank=self.context.rank,
@@ -81,9 +88,9 @@ class PlannedCorpus(Corpus):
             loading=self.options.loading,
         )
 
-    def eval_batches(self, collator: SpeechCollator) -> Iterable[Batch]:
+    def eval_batches(self, collator: Collate) -> Iterable[Batch]:
         """Return every ``world_size``-th batch of the split, longest utterances first."""
-        plan = plan_evaluation(self.durations, self.options.plan)
+        plan = plan_evaluation(self._occupied, self.options.plan)
         feed: Feed[Request] = Feed()
         feed.requests = [
             (0, indices) for indices in plan[self.context.rank :: self.context.world_size]
@@ -95,14 +102,21 @@ class PlannedCorpus(Corpus):
     def summary(self) -> list[str]:
         """Return utterances, hours, what was dropped and, in training, the padding."""
         lines = [f"{self.name}: {self.uri}: {_amount(self.durations)}"]
+        if isinstance(self._source, Noted):
+            lines += [f"{self.name}: {note}" for note in self._source.notes()]
         lines += [f"{self.name}: left out {drop}" for drop in self._dropped()]
         if self.options.training:
-            plan = plan_epoch(self.durations, self.options.plan, seed=self.context.seed, epoch=0)
+            plan = plan_epoch(self._occupied, self.options.plan, seed=self.context.seed, epoch=0)
             lines.append(
                 f"{self.name}: {len(plan)} batches of up to {self.options.plan.batch_seconds:g} s, "
-                f"{padding_share(plan, self.durations):.1%} padding in the first epoch; "
+                f"{padding_share(plan, self._occupied):.1%} padding in the first epoch; "
                 "resume is exact and immediate"
             )
+            lost = len(self.durations) - sum(batch.size for batch in plan)
+            if lost:
+                lines.append(
+                    f"{self.name}: drop_last leaves out {lost} utterances, others each epoch"
+                )
         return lines
 
     def _dropped(self) -> list[str]:
@@ -112,8 +126,12 @@ class PlannedCorpus(Corpus):
 
 def _drops(durations: Seconds, options: CorpusOptions) -> list[tuple[str, Mask]]:
     """Return disjoint masks of what filters leave out, with the reasons."""
+    unknown = np.isnan(durations)
     short = durations < options.min_seconds
-    drops = [(f"shorter than min_seconds={options.min_seconds:g}", short)]
+    drops = [
+        ("whose header cannot be read", unknown),
+        (f"shorter than min_seconds={options.min_seconds:g}", short),
+    ]
     if options.training:
         long = durations > options.max_seconds
         unfit = durations > options.plan.batch_seconds
@@ -126,4 +144,5 @@ def _drops(durations: Seconds, options: CorpusOptions) -> list[tuple[str, Mask]]
 
 def _amount(durations: Seconds) -> str:
     noun = "utterance" if len(durations) == 1 else "utterances"
-    return f"{len(durations):,} {noun}, {float(durations.sum(dtype=np.float64)) / 3600:.2f} h"
+    hours = float(np.nansum(durations, dtype=np.float64)) / 3600
+    return f"{len(durations):,} {noun}, {hours:.2f} h"

@@ -64,5 +64,6 @@ def _changes(state: Mapping[str, Any], identity: Mapping[str, Any], name: str) -
         yield f"seed: {state['seed']} -> {identity['seed']}"
     old, new = state["plan"], identity["plan"]
     for key in sorted({*old, *new}):
-        if old.get(key) != new.get(key):
+        # A setting that the checkpoint does not know of was off when it was written.
+        if (old.get(key) or None) != (new.get(key) or None):
             yield f"{key}: {old.get(key)} -> {new.get(key)}"

@@ -14,11 +14,11 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from core.contracts import Batch
 from core.data.audio import AudioError
+from core.data.collate import Collate, Key
 from core.data.loading import LoaderOptions, guarded, make_loader
 from core.data.plan import PlanOptions, plan_batches, plan_evaluation
 from core.data.position import check_kind, check_same_data
 from core.data.source import StreamSource
-from core.data.speech import SpeechCollator
 from core.errors import DataError
 
 _log = logging.getLogger(__name__)
@@ -35,12 +35,14 @@ class StreamOptions:
         buffer: utterances that each worker holds to sort and shuffle.
         min_seconds: shortest utterance.
         max_seconds: longest utterance; None for no limit, which is right for evaluation only.
+        least_seconds: length that a shorter utterance takes up in a batch.
     """
 
     plan: PlanOptions
     buffer: int
     min_seconds: float
     max_seconds: float | None
+    least_seconds: float = 0.0
 
 
 class ReplayStream:
@@ -66,7 +68,7 @@ class ReplayStream:
         self,
         *,
         source: StreamSource,
-        collator: SpeechCollator,
+        collator: Collate,
         options: StreamOptions,
         name: str,
         seed: int,
@@ -94,6 +96,7 @@ class ReplayStream:
                 "buffer": options.buffer,
                 "min_seconds": options.min_seconds,
                 "max_seconds": options.max_seconds,
+                "least_seconds": options.least_seconds,
             },
         }
         self._loading = loading
@@ -144,15 +147,15 @@ class ReplayStream:
 def evaluation_batches(
     *,
     source: StreamSource,
-    collator: SpeechCollator,
+    collator: Collate,
     options: StreamOptions,
     rank: int,
     world_size: int,
 ) -> Iterator[Batch]:
     """Yield this rank's part of a stream once, in the order in which it is stored."""
     cuts = source.cuts(epoch=0, shard=rank, shards=world_size, seed=None)
-    for group in _groups(cuts, options, rng=None):
-        yield collator(group)
+    for number, group in enumerate(_groups(cuts, options, rng=None)):
+        yield collator(group, (0, rank, world_size, number))
 
 
 class _Lane(IterableDataset[Batch]):
@@ -162,7 +165,7 @@ class _Lane(IterableDataset[Batch]):
         self,
         *,
         source: StreamSource,
-        collator: SpeechCollator,
+        collator: Collate,
         options: StreamOptions,
         rank: int,
         world_size: int,
@@ -183,18 +186,17 @@ class _Lane(IterableDataset[Batch]):
         number = (first + self.done) % workers
         mine = len(range(number, self.done, workers))
         shard, shards = self._rank * workers + number, self._world_size * workers
-        for group in islice(self._endless(shard, shards), mine, None):
-            yield self._collator(group)
+        for key, group in islice(self._endless(shard, shards), mine, None):
+            yield self._collator(group, key)
 
-    def _endless(self, shard: int, shards: int) -> Iterator[Group]:
+    def _endless(self, shard: int, shards: int) -> Iterator[tuple[Key, Group]]:
         for epoch in count():
             cuts = self._source.cuts(epoch=epoch, shard=shard, shards=shards, seed=self._seed)
             rng = np.random.default_rng([self._seed, epoch, shard])
-            empty = True
-            for group in _groups(cuts, self._options, rng=rng):
-                empty = False
-                yield group
-            if empty:
+            number = -1
+            for number, group in enumerate(_groups(cuts, self._options, rng=rng)):
+                yield (epoch, shard, shards, number), group
+            if number < 0:
                 raise DataError(
                     f"{self._source.location}: part {shard + 1} of {shards} has no utterance to "
                     "train on; use fewer ranks or workers, or wider filters"
@@ -215,7 +217,8 @@ def _groups(
         usable = [item for item in chunk if not isinstance(item, AudioError)]
         kept = [cut for cut in usable if _fits(cut.duration, options)]
         left_out += len(usable) - len(kept)
-        durations = np.array([cut.duration for cut in kept], dtype=np.float32)
+        occupied = [max(cut.duration, options.least_seconds) for cut in kept]
+        durations = np.array(occupied, dtype=np.float32)
         if rng is None:
             batches = plan_evaluation(durations, options.plan)
         else:

@@ -41,7 +41,10 @@ class Source(Protocol):
 
     @property
     def durations(self) -> Seconds:
-        """(N,) seconds of each utterance, as declared by the manifest."""
+        """(N,) seconds of each utterance, as the manifest declares or the header says.
+
+        NaN where neither is known; such an utterance is left out of every split.
+        """
 
     def cut(self, index: int) -> Cut:
         """Return utterance ``index`` with its recording and supervision.
@@ -85,6 +88,14 @@ class StreamSource(Protocol):
 
     def texts(self) -> Iterator[str]:
         """Yield all transcripts; utterances without one are left out."""
+
+
+@runtime_checkable
+class Noted(Protocol):
+    """A source that has something to say in the run header."""
+
+    def notes(self) -> list[str]:
+        """Return lines, none where nothing is out of the ordinary."""
 
 
 AnySource: TypeAlias = Source | StreamSource

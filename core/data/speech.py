@@ -10,8 +10,9 @@ import torch
 from lhotse.cut import Cut
 from torch import Tensor
 
-from core.contracts import Skipped, SpeechBatch, Tokenizer
+from core.contracts import Batch, Skipped, SpeechBatch, Tokenizer
 from core.data.audio import AudioError, Channel, Samples, load_audio
+from core.data.collate import Collate, Key
 from core.data.plan import Indices
 from core.data.source import Source
 from core.errors import DataError
@@ -40,8 +41,11 @@ class SpeechCollator:
     channel: Channel
     tokenizer: Tokenizer | None
 
-    def __call__(self, cuts: Iterable[Cut | AudioError]) -> SpeechBatch:
-        """Load, tokenise and pad; a cut that fails becomes an entry of ``skipped``."""
+    def __call__(self, cuts: Iterable[Cut | AudioError], key: Key = ()) -> SpeechBatch:
+        """Load, tokenise and pad; a cut that fails becomes an entry of ``skipped``.
+
+        Nothing is drawn at random, so ``key`` is not looked at.
+        """
         used: list[_Utterance] = []
         skipped: list[Skipped] = []
         for cut in cuts:
@@ -51,9 +55,9 @@ class SpeechCollator:
             elif isinstance(outcome, Skipped):
                 skipped.append(outcome)
             else:
-                skipped.append(_skip(outcome))
-        audio, audio_lengths = _padded([torch.from_numpy(item.audio) for item in used])
-        targets, target_lengths = _padded(
+                skipped.append(skip(outcome))
+        audio, audio_lengths = padded([torch.from_numpy(item.audio) for item in used])
+        targets, target_lengths = padded(
             [torch.tensor(item.targets, dtype=torch.int64) for item in used]
         )
         return SpeechBatch(
@@ -82,13 +86,12 @@ class SpeechCollator:
             audio = load_audio(cut, sample_rate=self.sample_rate, channel=self.channel)
         except AudioError as error:
             return error
-        speakers = [s.speaker for s in cut.supervisions]
         return _Utterance(
             id=cut.id,
             audio=audio,
             text=text or "",
             targets=targets,
-            speaker=speakers[0] if speakers else None,
+            speaker=speaker(cut),
         )
 
 
@@ -101,15 +104,15 @@ class SpeechLoader:
         collator: makes the batch.
     """
 
-    def __init__(self, *, source: Source, rows: Indices, collator: SpeechCollator) -> None:
+    def __init__(self, *, source: Source, rows: Indices, collator: Collate) -> None:
         self._source = source
         self._rows = rows
         self._collator = collator
 
-    def __call__(self, request: tuple[int, Indices]) -> SpeechBatch:
-        """Return the batch of ``(epoch, utterances)``."""
-        _, utterances = request
-        return self._collator(self._cuts(self._rows[utterances]))
+    def __call__(self, request: tuple[int, Indices]) -> Batch:
+        """Return the batch of ``(epoch, utterances)``, which are also its key."""
+        epoch, utterances = request
+        return self._collator(self._cuts(self._rows[utterances]), (epoch, *utterances.tolist()))
 
     def _cuts(self, rows: Indices) -> Iterator[Cut | AudioError]:
         for row in rows.tolist():
@@ -126,15 +129,21 @@ def transcript(cut: Cut) -> str | None:
     return unicodedata.normalize("NFC", " ".join(texts)) if texts else None
 
 
-def _skip(error: AudioError) -> Skipped:
+def speaker(cut: Cut) -> str | None:
+    """Return who speaks first in a cut, None where that is not known."""
+    return cut.supervisions[0].speaker if cut.supervisions else None
+
+
+def skip(error: AudioError) -> Skipped:
+    """Return what a batch tells of audio that cannot be used."""
     return Skipped(id=error.utterance, reason=error.reason, detail=error.detail)
 
 
-def _padded(rows: list[Tensor]) -> tuple[Tensor, Tensor]:
+def padded(rows: list[Tensor]) -> tuple[Tensor, Tensor]:
     """Stack (L,) rows to (B, max L), zero beyond each length, and return (B,) lengths."""
     lengths = torch.tensor([row.numel() for row in rows], dtype=torch.int64)
     longest = int(lengths.max()) if rows else 0
-    padded = torch.zeros(len(rows), longest, dtype=rows[0].dtype if rows else torch.float32)
-    for row, target in zip(rows, padded, strict=True):
+    stacked = torch.zeros(len(rows), longest, dtype=rows[0].dtype if rows else torch.float32)
+    for row, target in zip(rows, stacked, strict=True):
         target[: row.numel()] = row
-    return padded, lengths
+    return stacked, lengths

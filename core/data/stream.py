@@ -121,9 +121,13 @@ class PlannedStream:
         if self._planned is None or self._planned[0] != epoch:
             batches = plan_epoch(self._durations, self._options, seed=self._seed, epoch=epoch)
             mine, lost = shard_epoch(
-                batches, self._durations, rank=self._rank, world_size=self._world_size
+                batches,
+                self._durations,
+                rank=self._rank,
+                world_size=self._world_size,
+                drop_last=self._options.drop_last,
             )
-            if lost:
+            if lost and not self._options.drop_last:
                 _log.warning(
                     "epoch %d leaves out %d of %d utterances: fewer than the %d ranks",
                     epoch,

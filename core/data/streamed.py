@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from core.contracts import Batch, RunContext
+from core.data.collate import Collate
 from core.data.corpus import Corpus, CorpusOptions
 from core.data.replay import ReplayStream, StreamOptions, evaluation_batches
 from core.data.source import StreamSource
-from core.data.speech import SpeechCollator
 
 
 class StreamedCorpus(Corpus):
@@ -39,6 +39,7 @@ class StreamedCorpus(Corpus):
             buffer=options.buffer,
             min_seconds=options.min_seconds,
             max_seconds=longest if options.training else None,
+            least_seconds=options.least_seconds,
         )
 
     @property
@@ -46,7 +47,7 @@ class StreamedCorpus(Corpus):
         """What is read."""
         return self._source
 
-    def train_stream(self, collator: SpeechCollator) -> ReplayStream:
+    def train_stream(self, collator: Collate) -> ReplayStream:
         """Return the training batches of this rank."""
         return ReplayStream(
             source=self._source,
@@ -59,7 +60,7 @@ class StreamedCorpus(Corpus):
             loading=self.options.loading,
         )
 
-    def eval_batches(self, collator: SpeechCollator) -> Iterable[Batch]:
+    def eval_batches(self, collator: Collate) -> Iterable[Batch]:
         """Return this rank's part of the stream."""
         return evaluation_batches(
             source=self._source,
