@@ -10,7 +10,7 @@ from core.contracts.components import (
     Scheduler,
     Tokenizer,
 )
-from core.contracts.noisy import NoisySpeechBatch, Padded
+from core.contracts.noisy import Eventful, NoisySpeechBatch, Padded
 from core.contracts.records import (
     Artifact,
     Batch,
@@ -34,6 +34,7 @@ __all__ = [
     "Decoder",
     "Encoder",
     "ErrorReport",
+    "Eventful",
     "Features",
     "Head",
     "Hypothesis",

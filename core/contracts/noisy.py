@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -30,6 +31,15 @@ class Padded:
     def map(self, move: Callable[[Tensor], Tensor]) -> Padded:
         """Return both tensors after ``move``."""
         return Padded(values=move(self.values), lengths=move(self.lengths))
+
+
+@runtime_checkable
+class Eventful(Protocol):
+    """A batch that counts what happened while it was made."""
+
+    @property
+    def events(self) -> Mapping[str, int]:
+        """How often something happened that the run should tell, such as ``noise retries``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
