@@ -159,14 +159,14 @@ def _demo() -> fdl.Config[Experiment]:
         optimizer=fdl.Config(AdamW, lr=3e-3, weight_decay=1e-3, decay="all"),
         scheduler=fdl.Config(Cosine, warmup_steps=100),
         trainer=fdl.Config(
-            Trainer, max_steps=1500, log_every=20, validate_every=250, clip_norm=5.0
+            Trainer, max_steps=2500, log_every=20, validate_every=500, clip_norm=5.0
         ),
         callbacks=[
             fdl.Config(Skips),
             fdl.Config(Events),
             fdl.Config(Samples, limit=2),
             fdl.Config(ProgressBar),
-            fdl.Config(Checkpoints, every=250, monitor="val/loss"),
+            fdl.Config(Checkpoints, every=500, monitor="val/loss"),
             fdl.Config(Watchdog),
         ],
         trackers=[fdl.Config(AimTracker)],
