@@ -12,6 +12,7 @@ import functools
 import importlib
 import os
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Final, Literal, get_args
 
 import torch
@@ -66,6 +67,25 @@ def choose(op: str, backend: str, device: torch.device, *, unsupported: str = ""
     if backend == "triton" and found:
         raise BackendError(f"{op}: backend 'triton' cannot run: {found}; 'torch' runs anywhere")
     return Choice(backend=backend, reason="as configured")
+
+
+def implementation(
+    package: str, op: str, backend: str, device: torch.device, *, unsupported: str = ""
+) -> ModuleType:
+    """Import the module of an op's package that is named after the backend that runs.
+
+    Args:
+        package: name of the package.
+        op: see :func:`choose`, as the others.
+        backend: what the user asked for.
+        device: of the op's tensors.
+        unsupported: why triton cannot take these arguments; empty if it can.
+
+    Raises:
+        BackendError: no such backend, or it cannot run here.
+    """
+    choice = choose(op, backend, device, unsupported=unsupported)
+    return importlib.import_module(f"{package}.{choice.backend}")
 
 
 def obstacle(backend: str, device: torch.device) -> str:

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import torch
 
-CHUNK_BYTES = {"cpu": 8 << 20}
-CHUNK_BYTES_ELSEWHERE = 128 << 20
+from kernels.chunks import rows_per_chunk
+
 # A product with fewer rows than this takes its time from reading the weight.
 LEAST_ROWS = 32
 
@@ -24,10 +24,7 @@ def rows_at_once(
         device: of the computation.
         frames: that there are; a chunk has no use for a budget of more than all books of them.
     """
-    if chunk_bytes is not None:
-        return max(1, chunk_bytes // bytes_per_row)
-    budget = CHUNK_BYTES.get(device.type, CHUNK_BYTES_ELSEWHERE)
-    return max(budget // bytes_per_row, min(LEAST_ROWS, frames), 1)
+    return rows_per_chunk(bytes_per_row, device, chunk_bytes, least=min(LEAST_ROWS, frames))
 
 
 def book_groups(books: int, frames: int, rows: int) -> Iterator[slice]:

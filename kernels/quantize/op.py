@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import importlib
+from typing import Final
 
 import torch
 from torch import Tensor
 
-from kernels.dispatch import choose
+from kernels.dispatch import implementation
 from kernels.errors import KernelInputError
+from kernels.sharding import is_sharded
 
-MAX_TRITON_CODE_DIM = 64
+OP: Final = "random_projection_targets"
+MAX_TRITON_CODE_DIM: Final = 64
 """Beyond it the search spills registers."""
 
 
@@ -53,9 +55,7 @@ def random_projection_targets(
         BackendError: the backend cannot run here.
     """
     _check(features, projection, codebooks)
-    if chunk_bytes is None:
-        chunk_bytes = 2**23 if features.device.type == "cpu" else 2**27
-    if chunk_bytes < 1:
+    if chunk_bytes is not None and chunk_bytes < 1:
         raise KernelInputError(f"chunk_bytes: expected at least 1, found {chunk_bytes}")
     ids: Tensor = torch.ops.sori.random_projection_targets(
         features.detach(), projection.detach(), codebooks.detach(), chunk_bytes, backend
@@ -65,23 +65,24 @@ def random_projection_targets(
 
 @torch.library.custom_op("sori::random_projection_targets", mutates_args=())
 def _random_projection_targets(
-    features: Tensor, projection: Tensor, codebooks: Tensor, chunk_bytes: int, backend: str
+    features: Tensor, projection: Tensor, codebooks: Tensor, chunk_bytes: int | None, backend: str
 ) -> Tensor:
     code_dim = codebooks.shape[-1]
     unsupported = ""
     if code_dim > MAX_TRITON_CODE_DIM:
         unsupported = f"codes of {code_dim} dimensions, it takes {MAX_TRITON_CODE_DIM} at most"
-    choice = choose("random_projection_targets", backend, features.device, unsupported=unsupported)
-    implementation = importlib.import_module(f"kernels.quantize.{choice.backend}")
+    module = implementation(
+        "kernels.quantize", OP, backend, features.device, unsupported=unsupported
+    )
     rows = features.reshape(-1, features.shape[-1])
     # Autocast leaves float64 alone, which is all that the backends hand to a matrix product.
-    ids: Tensor = implementation.targets(rows, projection, codebooks, chunk_bytes=chunk_bytes)
+    ids: Tensor = module.targets(rows, projection, codebooks, chunk_bytes=chunk_bytes)
     return ids.view(*features.shape[:-1], len(projection))
 
 
 @_random_projection_targets.register_fake
 def _(
-    features: Tensor, projection: Tensor, codebooks: Tensor, chunk_bytes: int, backend: str
+    features: Tensor, projection: Tensor, codebooks: Tensor, chunk_bytes: int | None, backend: str
 ) -> Tensor:
     return features.new_empty(*features.shape[:-1], len(projection), dtype=torch.int64)
 
@@ -90,8 +91,7 @@ def _check(features: Tensor, projection: Tensor, codebooks: Tensor) -> None:
     """Refuse what does not fit together."""
     named = {"features": features, "projection": projection, "codebooks": codebooks}
     for name, tensor in named.items():
-        # By name, for the import takes long, and who has one has paid for it.
-        if type(tensor).__name__ == "DTensor":
+        if is_sharded(tensor):
             raise KernelInputError(
                 f"{name}: a DTensor; pass the whole tensor, {name}.full_tensor(). Targets need "
                 "every code, and projection and codebooks are small and frozen"

@@ -8,7 +8,9 @@ from torch import Tensor
 from kernels.quantize.similarity import TIE_STEP, project, unit_vectors
 
 
-def targets(features: Tensor, projection: Tensor, codebooks: Tensor, *, chunk_bytes: int) -> Tensor:
+def targets(
+    features: Tensor, projection: Tensor, codebooks: Tensor, *, chunk_bytes: int | None
+) -> Tensor:
     """Return (N, C) ids for (N, F) features; ``chunk_bytes`` has no meaning here."""
     points = project(features, projection)
     similarities = torch.einsum("nck,cvk->ncv", points, unit_vectors(codebooks))

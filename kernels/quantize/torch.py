@@ -10,15 +10,18 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from kernels.chunks import rows_per_chunk
 from kernels.quantize.similarity import TIE_STEP, project, unit_vectors
 
 
-def targets(features: Tensor, projection: Tensor, codebooks: Tensor, *, chunk_bytes: int) -> Tensor:
+def targets(
+    features: Tensor, projection: Tensor, codebooks: Tensor, *, chunk_bytes: int | None
+) -> Tensor:
     """Return (N, C) ids for (N, F) features, with about ``chunk_bytes`` of similarities at once."""
     books, size, _ = codebooks.shape
     codes = _with_tie_steps(unit_vectors(codebooks))
     ids = features.new_empty(len(features), books, dtype=torch.int64)
-    rows = max(1, min(len(features), chunk_bytes // (size * 8)))
+    rows = max(1, min(len(features), rows_per_chunk(size * 8, features.device, chunk_bytes)))
     similarities = codes.new_empty(rows, size)
     largest = codes.new_empty(rows)
     for first in range(0, len(features), rows):

@@ -12,6 +12,7 @@ import torch
 import triton
 from torch import Tensor
 
+from kernels.chunks import rows_per_chunk
 from kernels.dispatch import interpreting
 from kernels.quantize.similarity import project, unit_vectors
 from kernels.quantize.triton_kernels import search_kernel, settle_kernel
@@ -20,14 +21,16 @@ ROWS = 64
 ITEMS = 32
 
 
-def targets(features: Tensor, projection: Tensor, codebooks: Tensor, *, chunk_bytes: int) -> Tensor:
+def targets(
+    features: Tensor, projection: Tensor, codebooks: Tensor, *, chunk_bytes: int | None
+) -> Tensor:
     """Return (N, C) ids for (N, F) features; projects about ``chunk_bytes`` of rows at once."""
     ids = features.new_empty(len(features), len(codebooks), dtype=torch.int64)
     codes = unit_vectors(codebooks).contiguous()
     codes32 = codes.float()
     # Float64 features, their projections, and three passes over those, besides the float32 copy.
     held = 8 * (features.shape[1] + 4 * projection.shape[0] * projection.shape[2])
-    rows = max(1, min(len(features), chunk_bytes // held))
+    rows = rows_per_chunk(held, features.device, chunk_bytes)
     for first in range(0, len(features), rows):
         points = project(features[first : first + rows], projection)
         _nearest(points, codes, codes32, ids[first : first + rows])
