@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from kernels.errors import KernelInputError
+from kernels.transfers import to_device
 
 
 @torch.library.custom_op(
@@ -33,7 +34,7 @@ def pad_targets(targets: Tensor, lengths: Tensor) -> Tensor:
     inside = torch.arange(max(known.tolist())) < known.unsqueeze(1)
     padded = targets.new_zeros(inside.shape, dtype=torch.int64)
     places = inside.flatten().nonzero().squeeze(1)
-    padded.view(-1)[places.to(targets.device, non_blocking=True)] = targets.to(torch.int64)
+    padded.view(-1)[to_device(places, targets.device)] = targets.to(torch.int64)
     return padded
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from kernels.transfers import to_device
+
 
 @dataclass(frozen=True, kw_only=True)
 class Rows:
@@ -83,10 +85,7 @@ def rows_of_host_mask(mask: Tensor, device: torch.device, max_masked: int | None
     if max_masked is not None and index.numel() > max_masked:
         index = index[:max_masked]
         overflow = torch.ones((), dtype=torch.bool, device=device)
-    if device.type == "cuda":
-        # Only from page-locked memory is the copy in the order of the stream.
-        index = index.pin_memory().to(device, non_blocking=True)
-    return Rows(index=index, masked=None, count=count, overflow=overflow)
+    return Rows(index=to_device(index, device), masked=None, count=count, overflow=overflow)
 
 
 def rows_of_device_mask(mask: Tensor, max_masked: int | None) -> Rows:
