@@ -11,8 +11,9 @@ from core.contracts import Head
 from core.errors import ConfigError, DataError
 from core.registry import register
 from kernels.ctc import linear_ctc_loss
+from kernels.ctc.feasible import feasible
 from kernels.dispatch import choose
-from kernels.errors import BackendError, KernelInputError
+from kernels.errors import BackendError, KernelInputError, LabelError
 
 BLANK = 0
 """Id of the CTC blank, by the contract of the tokenizers."""
@@ -132,10 +133,11 @@ class CTCLoss(nn.Module):
                 backend=self.backend,
                 with_utterance_losses=True,
             )
+        except LabelError as error:
+            hint = "is the tokenizer the one that the head was made for?"
+            raise DataError(f"CTC {error}; {hint}") from error
         except KernelInputError as error:
-            hint = "; is the tokenizer the one that the head was made for?"
-            is_label = str(error).startswith("targets: label")
-            raise DataError(f"CTC {error}{hint if is_label else ''}") from error
+            raise DataError(f"CTC {error}") from error
         return CTCOutput(total, losses, self.feasible(lengths, targets, target_lengths))
 
     @staticmethod
@@ -152,7 +154,4 @@ class CTCLoss(nn.Module):
         Returns:
             (B,) bool; True for no targets, whatever the number of frames.
         """
-        positions = torch.arange(1, max(targets.shape[1], 1), device=targets.device)
-        inside = positions < target_lengths.unsqueeze(1)
-        repeats = ((targets[:, 1:] == targets[:, :-1]) & inside).sum(dim=1)
-        return lengths >= target_lengths + repeats
+        return feasible(lengths, targets, target_lengths)

@@ -12,7 +12,9 @@ from torch import Tensor
 
 from kernels.ctc import content
 from kernels.ctc.arguments import Labels
+from kernels.ctc.feasible import count_repeats
 from kernels.ctc.options import Options
+from kernels.transfers import to_device
 
 TILE: Final = 64
 """Rows that a matrix product takes at a time."""
@@ -179,15 +181,15 @@ def prepare(shape: tuple[int, int], classes: int, labels: Labels, options: Optio
         options: of the call; ``validate`` decides whether the host reads what is on the device.
 
     Raises:
-        KernelInputError: names the utterance and position at fault.
+        KernelInputError: names the utterance and position at fault; LabelError for a label.
     """
     _check_lengths(shape[1], labels, options, reads_all=False)
     device = labels.targets.device
     width, blank = labels.targets.shape[1], options.terms.blank
     known = labels.input_lengths if labels.input_lengths.device.type == "cpu" else None
     given = (
-        _to_device(labels.input_lengths.to(torch.int64), device),
-        _to_device(labels.target_lengths.to(torch.int64), device),
+        to_device(labels.input_lengths.to(torch.int64), device),
+        to_device(labels.target_lengths.to(torch.int64), device),
     )
     input_lengths, target_lengths = given[0].clamp(0, shape[1]), given[1].clamp(0, width)
     inside = torch.arange(width, device=device) < target_lengths.unsqueeze(1)
@@ -204,7 +206,7 @@ def prepare(shape: tuple[int, int], classes: int, labels: Labels, options: Optio
     if reads and bool(broken.any()):
         _refuse(shape[1], classes, labels, options)
     columns = torch.nn.functional.pad(targets, (1, 0), value=blank)
-    repeats = ((targets[:, 1:] == targets[:, :-1]) & inside[:, 1:]).sum(dim=1)
+    repeats = count_repeats(targets, inside)
     frames, utterances, first_rows, padding, longest = _rows(shape, known, input_lengths, device)
     return Batch(
         shape=shape,
@@ -287,12 +289,5 @@ def _rows(
     if int(known.min()) == width:
         return None, utterances, first_rows, None, longest
     inside = (torch.arange(width) < known.unsqueeze(1)).flatten()
-    frames = _to_device(inside.nonzero().squeeze(1), device)
+    frames = to_device(inside.nonzero().squeeze(1), device)
     return frames, frames // max(1, width), lengths.cumsum(0) - lengths, padding, longest
-
-
-def _to_device(values: Tensor, device: torch.device) -> Tensor:
-    """Copy small integers to a device; the host does not wait for it."""
-    if values.device == device or device.type != "cuda":
-        return values.to(device)
-    return values.pin_memory().to(device, non_blocking=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from kernels.errors import KernelInputError
+from kernels.errors import KernelInputError, LabelError
 
 
 def check_lengths(name: str, lengths: Tensor, limit: int, what: str) -> None:
@@ -37,13 +37,13 @@ def check_targets(targets: Tensor, target_lengths: Tensor, *, classes: int, blan
         blank: id of the blank.
 
     Raises:
-        KernelInputError: names the first utterance and position at fault.
+        LabelError: names the first utterance and position at fault.
     """
     inside = torch.arange(targets.shape[1]) < target_lengths.unsqueeze(1)
     wrong = inside & ((targets < 0) | (targets >= classes) | (targets == blank))
     if bool(wrong.any()):
         utterance, position = wrong.nonzero()[0].tolist()
-        raise KernelInputError(
+        raise LabelError(
             f"targets: label {int(targets[utterance, position])} at position {position} of "
             f"utterance {utterance}: expected a class in [0, {classes}) other than the blank, "
             f"{blank}"

@@ -136,6 +136,12 @@ def test_target_outside_the_vocabulary_is_refused(wrong: int) -> None:
         CTCLoss()(torch.randn(2, 4, 4), LinearHead(4, 6), ints(4, 4), targets, ints(2, 2))
 
 
+def test_what_is_wrong_beside_targets_is_not_blamed_on_the_tokenizer() -> None:
+    targets = torch.tensor([[1, 2], [3, 4]])
+    with pytest.raises(DataError, match=r"CTC input_lengths\[1\] = 5: .* frames 4$"):
+        CTCLoss()(torch.randn(2, 4, 4), LinearHead(4, 6), ints(4, 5), targets, ints(2, 2))
+
+
 def test_autocast_does_not_lower_the_precision_of_the_lattice() -> None:
     torch.manual_seed(5)
     logits = torch.randn(1, 50, 9).bfloat16().float()  # so that the projection is exact
