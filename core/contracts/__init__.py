@@ -11,6 +11,7 @@ from core.contracts.components import (
     Tokenizer,
 )
 from core.contracts.noisy import Eventful, NoisySpeechBatch, Padded
+from core.contracts.pairs import UNMAPPED, SpeechPairBatch
 from core.contracts.records import (
     Artifact,
     Batch,
@@ -26,6 +27,7 @@ from core.contracts.run import BatchStream, DataModule, RunContext, RunInfo, Tra
 from core.contracts.task import ErrorReport, Task, TranscribingTask
 
 __all__ = [
+    "UNMAPPED",
     "Artifact",
     "Augmentation",
     "Batch",
@@ -48,6 +50,7 @@ __all__ = [
     "Scheduler",
     "Skipped",
     "SpeechBatch",
+    "SpeechPairBatch",
     "Task",
     "TokenTime",
     "Tokenizer",
