@@ -110,8 +110,8 @@ class NemoSource:
         if index.unknown.size:
             first = audio_path(index.row(int(index.unknown[0])))
             lines.append(
-                f"{index.unknown.size:,} rows without a duration have no readable header either, "
-                f"the first of them {self._root / first}"
+                f"without a readable header either: {index.unknown.size:,}, the first of them "
+                f"{self._root / first}"
             )
         return lines
 

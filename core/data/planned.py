@@ -114,9 +114,7 @@ class PlannedCorpus(Corpus):
             )
             lost = len(self.durations) - sum(batch.size for batch in plan)
             if lost:
-                lines.append(
-                    f"{self.name}: drop_last leaves out {lost} utterances, others each epoch"
-                )
+                lines.append(f"{self.name}: drop_last leaves out {lost} utterances an epoch")
         return lines
 
     def _dropped(self) -> list[str]:

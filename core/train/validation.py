@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 
 import torch
 
-from core.contracts import Batch, Task
+from core.contracts import Batch, Eventful, Task
 from core.dist.ranks import Ranks
 from core.errors import TrainingError
 from core.train.rng import rng_set_aside
@@ -26,7 +27,8 @@ def evaluate_split(
 ) -> dict[str, float]:
     """Return ``split/name`` averages, each a sum over all ranks divided by its count.
 
-    Utterances that could not be used are named one by one and counted as ``split/skipped``.
+    Utterances that could not be used are named one by one and counted as ``split/skipped``, and
+    what batches report of how they were made is counted by its name, as ``split/noise_retries``.
 
     Args:
         task: put into evaluation mode for the length of the call.
@@ -35,7 +37,7 @@ def evaluate_split(
         ranks: the processes to sum over.
         autocast: precision context for each batch.
         seed: any randomness in evaluation is the same each time.
-        say: gets a line for each utterance that could not be used.
+        say: gets a line for each utterance that could not be used, and one for all events.
 
     Raises:
         TrainingError: if no rank saw an utterance.
@@ -43,6 +45,7 @@ def evaluate_split(
     sums: dict[str, float] = {}
     utterances = 0
     skipped: list[str] = []
+    events: Counter[str] = Counter()
     was_training = task.training
     task.eval()
     try:
@@ -50,6 +53,8 @@ def evaluate_split(
             for batch in batches:
                 utterances += len(batch)
                 skipped += [f"{s.id}: {s.reason} {s.detail}".rstrip() for s in batch.skipped]
+                if isinstance(batch, Eventful):
+                    events.update(batch.events)
                 if len(batch):
                     with autocast():
                         metrics = task.evaluate(batch.to(ranks.device))
@@ -62,7 +67,20 @@ def evaluate_split(
     for line in lost:
         say(f"{split}: skipped {line}")
     averages = _averages(sums, utterances, split=split, ranks=ranks)
-    return averages | ({f"{split}/skipped": float(len(lost))} if lost else {})
+    averages |= {f"{split}/skipped": float(len(lost))} if lost else {}
+    return averages | _events(events, split=split, ranks=ranks, say=say)
+
+
+def _events(
+    mine: Counter[str], *, split: str, ranks: Ranks, say: Callable[[str], None]
+) -> dict[str, float]:
+    """Return the events of all ranks as metrics, and tell of them."""
+    events: Counter[str] = Counter()
+    for counts in ranks.gather(dict(mine)):
+        events.update(counts)
+    if events:
+        say(f"{split}: " + ", ".join(f"{name}: {n}" for name, n in sorted(events.items())))
+    return {f"{split}/{name.replace(' ', '_')}": float(n) for name, n in sorted(events.items())}
 
 
 def _averages(

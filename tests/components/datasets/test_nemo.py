@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import unicodedata
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,8 @@ def test_stereo_keeps_its_channels(tmp_path: Path) -> None:
         ({"speaker": 3}, "speaker is 3"),
         ({"offset": -1}, "offset is -1; expected seconds"),
         ({"offset": "0"}, "offset is '0'"),
+        ({"audio_filename": 3}, "audio_filename is 3; expected a path"),
+        ({"audio_filename": "v.wav"}, "audio_filepath is 'u.wav' and audio_filename is 'v.wav'"),
         ({"duration": "1"}, "duration is '1', a str"),
     ],
 )
@@ -86,6 +89,43 @@ def test_a_field_that_is_not_valid_is_named(
     with pytest.raises(DataError) as caught:
         opened(manifest)
     assert f"m.jsonl:2: {reason}" in str(caught.value)
+
+
+def test_a_line_without_a_duration_lasts_to_the_end_of_its_file(tmp_path: Path) -> None:
+    write_wav(tmp_path / "u.wav", 2.0)
+    lines: list[dict[str, Any]] = [
+        row(),
+        {"audio_filepath": "u.wav"},
+        {"audio_filename": "u.wav", "offset": 0.5, "duration": None},
+        {"audio_filepath": "u.wav", "offset": 3.0},
+        {"audio_filepath": "gone.wav"},
+    ]
+    source = opened(write_lines(tmp_path / "m.jsonl", lines))
+    assert source.durations[:4].tolist() == [1.0, 2.0, 1.5, 0.0]
+    assert math.isnan(source.durations[4])
+    assert source.notes() == [
+        "4 of 5 rows have no duration; read from the files' headers",
+        f"without a readable header either: 1, the first of them {tmp_path / 'gone.wav'}",
+    ]
+    cut = source.cut(2)
+    assert (cut.id, cut.start, cut.duration) == ("u.wav@0.5", 0.5, 1.5)
+    assert (load_audio(cut, sample_rate=RATE) == tone(2.0)[8000:]).all()
+    assert load_audio(source.cut(1), sample_rate=RATE).size == 2 * RATE
+    with pytest.raises(AudioError, match="missing file"):
+        source.cut(4)
+
+
+def test_measured_durations_are_those_of_their_root(tmp_path: Path) -> None:
+    for seconds in (1.0, 2.0):
+        write_wav(tmp_path / f"{seconds:g}" / "u.wav", seconds)
+    manifest = write_lines(tmp_path / "m.jsonl", [{"audio_filepath": "u.wav"}])
+    for seconds in (1.0, 2.0, 1.0):
+        source = opened(manifest, root=str(tmp_path / f"{seconds:g}"))
+        assert source.durations.tolist() == [seconds]
+
+
+def test_declared_durations_need_no_notes_and_no_audio(tmp_path: Path) -> None:
+    assert opened(write_lines(tmp_path / "m.jsonl", [row()])).notes() == []
 
 
 def test_the_text_is_given_as_written(tmp_path: Path) -> None:

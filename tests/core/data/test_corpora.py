@@ -1,18 +1,23 @@
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
+from lhotse.cut import Cut
 
-from core.contracts import RunContext
+from core.contracts import Batch, RunContext
+from core.data.audio import AudioError
+from core.data.collate import Key
 from core.data.corpora import open_corpus
 from core.data.corpus import Corpus, CorpusOptions
 from core.data.loading import LoaderOptions
 from core.data.plan import PlanOptions
 from core.data.planned import PlannedCorpus
+from core.data.speech import SpeechCollator
 from core.data.streamed import StreamedCorpus
 from core.errors import DataError
-from tests.core.data.corpus_files import ListStream, write_corpus
+from tests.core.data.corpus_files import RATE, ListStream, write_corpus, write_lines
 
 
 def options(*, training: bool = True) -> CorpusOptions:
@@ -55,6 +60,75 @@ def test_each_utterance_is_left_out_for_one_reason(tmp_path: Path) -> None:
         "longer than max_seconds=1.5",
     ]
     assert "2 utterances" in lines[1]
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_what_has_no_known_duration_is_left_out_and_said(tmp_path: Path, training: bool) -> None:
+    write_corpus(tmp_path, [0.5, 0.6])
+    rows = [{"audio_filepath": name} for name in ("wavs/000.wav", "gone.wav", "wavs/001.wav")]
+    manifest = write_lines(tmp_path / "bare.jsonl", rows)
+    corpus = opened(f"nemo:{manifest}", tmp_path, training=training)
+    assert isinstance(corpus, PlannedCorpus)
+    assert corpus.durations.tolist() == pytest.approx([0.5, 0.6])
+    lines = corpus.summary()
+    assert "split: left out 1 utterance, 0.00 h whose header cannot be read" in lines
+    assert "split: 3 of 3 rows have no duration; read from the files' headers" in lines
+
+
+class Keys:
+    """A collator that keeps the keys it was given."""
+
+    def __init__(self) -> None:
+        self.keys: list[Key] = []
+
+    def __call__(self, cuts: Iterable[Cut | AudioError], key: Key, /) -> Batch:
+        self.keys.append(key)
+        return SpeechCollator(sample_rate=RATE, channel="refuse", tokenizer=None)(cuts)
+
+
+def test_a_planned_batch_is_known_by_epoch_and_utterances(tmp_path: Path) -> None:
+    corpus = opened(f"nemo:{write_corpus(tmp_path, [0.5, 0.6, 0.7, 1.2])}", tmp_path)
+    keys = Keys()
+    stream = corpus.train_stream(keys)
+    for epoch in range(2):
+        assert len(list(stream)) == len(keys.keys)
+        assert {key[0] for key in keys.keys} == {epoch}
+        assert sorted(number for key in keys.keys for number in key[1:]) == [0, 1, 2, 3]
+        keys.keys.clear()
+    for _ in range(2):
+        list(corpus.eval_batches(keys))
+    half = len(keys.keys) // 2
+    assert keys.keys[:half] == keys.keys[half:], "every evaluation asks for the same"
+    assert {key[0] for key in keys.keys} == {0}
+
+
+def test_a_streamed_batch_is_known_by_part_and_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_corpus(tmp_path, [0.5, 0.6, 0.7, 1.2])
+    paths = sorted((tmp_path / "wavs").iterdir())
+    monkeypatch.setattr("core.data.corpora.open_source", lambda *_, **__: ListStream(paths))
+    corpus = opened("list:", tmp_path)
+    whole, resumed = Keys(), Keys()
+    batches = iter(corpus.train_stream(whole))
+    for _ in range(8):
+        next(batches)
+    assert len(set(whole.keys)) == 8
+    assert {key[0] for key in whole.keys} >= {0, 1}, "an epoch is a pass over the stream"
+    before = corpus.train_stream(Keys())
+    for _ in zip(range(5), before, strict=False):
+        pass
+    after = corpus.train_stream(resumed)
+    after.load_state_dict(before.state_dict())
+    batches = iter(after)
+    for _ in range(3):
+        next(batches)
+    assert resumed.keys == whole.keys[5:]
+    for _ in range(2):
+        list(corpus.eval_batches(resumed))
+    assert (
+        resumed.keys[3:] == [(0, 0, 1, number) for number in range(len(resumed.keys[3:]) // 2)] * 2
+    )
 
 
 def test_a_stream_is_replayed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

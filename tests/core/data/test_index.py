@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import os
 import pickle
 from pathlib import Path
@@ -164,3 +165,42 @@ def test_an_index_travels_to_other_processes(tmp_path: Path) -> None:
     copy = pickle.loads(pickle.dumps(index))
     assert copy.row(0) == index.row(0)
     assert np.array_equal(copy.durations, index.durations)
+
+
+def undeclared(row: Row) -> tuple[float, str | None]:
+    return row.get("duration", math.nan), row.get("id")
+
+
+def test_rows_without_a_duration_are_measured_once(tmp_path: Path) -> None:
+    path = manifest(tmp_path, GOOD, b'{"id": "u1"}', b'{"id": "u2"}')
+    found = {"u1": 2.5, "u2": math.nan}
+    asked: list[str] = []
+
+    def measure(row: Row) -> float:
+        asked.append(row["id"])
+        return found[row["id"]]
+
+    def again() -> ManifestIndex:
+        return open_index(path, kind="test", check=undeclared, measure=measure)
+
+    first = again()
+    assert first.durations[:2].tolist() == [1.5, 2.5]
+    assert (first.undeclared.tolist(), first.unknown.tolist()) == ([1, 2], [2])
+    assert sorted(asked) == ["u1", "u2"]
+    asked.clear()
+    kept = again()
+    assert (kept.undeclared.tolist(), kept.unknown.tolist()) == ([1, 2], [2])
+    assert kept.fingerprint == first.fingerprint != first.digest
+    assert asked == ["u2"], "what was missing may have come"
+    found["u2"] = 4.0
+    assert again().unknown.size == 0
+    asked.clear()
+    late = again()
+    assert late.durations.tolist() == [1.5, 2.5, 4.0]
+    assert late.fingerprint != first.fingerprint, "these are other data to train on"
+    assert asked == []
+
+
+def test_declared_durations_leave_the_fingerprint_to_the_manifest(tmp_path: Path) -> None:
+    index = opened(manifest(tmp_path, GOOD))
+    assert index.fingerprint == index.digest

@@ -152,3 +152,31 @@ def test_no_utterances_make_no_batches() -> None:
     assert plan_evaluation(nothing, OPTIONS) == []
     assert shard_epoch([], nothing, rank=1, world_size=2) == ([], 0)
     assert padding_share([], nothing) == 0.0
+
+
+def test_drop_last_leaves_full_batches_and_other_utterances_out_each_epoch() -> None:
+    durations = spread("even", 50)
+    options = PlanOptions(batch_seconds=1e6, max_utterances=8, drop_last=True)
+    plans = [plan_epoch(durations, options, seed=0, epoch=epoch) for epoch in range(30)]
+    for plan in plans:
+        assert {batch.size for batch in plan} == {8}
+        assert len(plan) == 6
+    used = [set(np.concatenate(plan).tolist()) for plan in plans]
+    assert all(len(seen) == 48 for seen in used)
+    assert set.union(*used) == set(range(50))
+    mine = [shard_epoch(plans[0], durations, rank=r, world_size=4, drop_last=True) for r in (0, 3)]
+    assert [(len(batches), lost) for batches, lost in mine] == [(1, 16), (1, 16)]
+
+
+def test_drop_last_changes_no_plan_that_does_not_use_it() -> None:
+    durations = spread("even", 64)
+    plain, full = (
+        plan_epoch(
+            durations,
+            PlanOptions(batch_seconds=1e6, max_utterances=8, jitter=0.0, drop_last=drop_last),
+            seed=0,
+            epoch=0,
+        )
+        for drop_last in (False, True)
+    )
+    assert {tuple(batch) for batch in plain} == {tuple(batch) for batch in full}

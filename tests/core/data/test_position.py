@@ -36,6 +36,16 @@ def test_all_differences_are_named_at_once() -> None:
     assert not check_same_data(IDENTITY, now, "nemo:m", allow=True)
 
 
+def test_a_setting_newer_than_the_checkpoint_was_off_then() -> None:
+    plan = IDENTITY["plan"]
+    off = {**IDENTITY, "plan": {**plan, "drop_last": False, "least_seconds": 0.0}}
+    assert check_same_data(IDENTITY, off, "nemo:m", allow=False)
+    with pytest.raises(DataError, match="drop_last: None -> True"):
+        check_same_data(
+            IDENTITY, {**IDENTITY, "plan": {**plan, "drop_last": True}}, "nemo:m", allow=False
+        )
+
+
 def test_another_kind_of_position_is_refused() -> None:
     check_kind({"kind": "planned"}, "planned")
     with pytest.raises(DataError, match="of a 'None' stream, and this one is 'planned'"):

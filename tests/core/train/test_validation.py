@@ -10,7 +10,7 @@ from core.contracts import Skipped
 from core.dist.ranks import Ranks
 from core.errors import TrainingError
 from core.train.validation import evaluate_split
-from tests.core.train.toy import ToyTask, toy_batch
+from tests.core.train.toy import EventfulBatch, ToyTask, toy_batch
 
 ALONE = Ranks(rank=0, world_size=1, local_rank=0, device=torch.device("cpu"))
 
@@ -42,3 +42,15 @@ def test_what_could_not_be_used_is_named_and_counted() -> None:
     )
     assert found["val/skipped"] == 1.0
     assert said == ["val: skipped bad: empty file"]
+
+
+def test_what_batches_report_is_counted_by_name() -> None:
+    said: list[str] = []
+    batches = [
+        EventfulBatch(**vars(toy_batch(2, seed)), events={"noise retries": seed}) for seed in (1, 2)
+    ]
+    found = evaluate_split(
+        ToyTask(), batches, split="val", ranks=ALONE, autocast=nullcontext, seed=0, say=said.append
+    )
+    assert found["val/noise_retries"] == 3.0
+    assert said == ["val: noise retries: 3"]

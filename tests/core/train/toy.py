@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -33,8 +33,15 @@ class ToyBatch:
     def padded_seconds(self) -> float:
         return float(len(self))
 
-    def to(self, device: torch.device) -> ToyBatch:
+    def to(self, device: torch.device) -> Self:
         return replace(self, x=self.x.to(device), weights=self.weights.to(device))
+
+
+@dataclass(frozen=True, kw_only=True)
+class EventfulBatch(ToyBatch):
+    """A batch that tells how it was made."""
+
+    events: Mapping[str, int]
 
 
 class ToyTask(Task):
