@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from kernels.errors import KernelInputError
+from kernels.sharding import is_sharded
 
 Lengths = Tensor | Sequence[int]
 
@@ -59,23 +60,6 @@ def check_projection(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Non
                 f"found {tuple(bias.shape)}"
             )
         _check_device("bias", bias, "hidden", hidden)
-
-
-def compute_dtype(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> torch.dtype:
-    """Return the dtype of the projection's operands: autocast's where it is on.
-
-    Raises:
-        KernelInputError: the dtypes differ and autocast is off.
-    """
-    device_type = hidden.device.type
-    if hidden.dtype != torch.float64 and torch.is_autocast_enabled(device_type):
-        return torch.get_autocast_dtype(device_type)
-    for name, tensor in (("weight", weight), ("bias", bias)):
-        if tensor is not None and tensor.dtype != hidden.dtype:
-            raise KernelInputError(
-                f"{name} is {tensor.dtype} but hidden is {hidden.dtype}: cast one, or use autocast"
-            )
-    return hidden.dtype
 
 
 def check_labels(
@@ -138,8 +122,7 @@ def _check_integer(name: str, tensor: Tensor) -> None:
 
 
 def _check_plain(name: str, tensor: Tensor) -> None:
-    # By name: importing DTensor costs a second, and whoever holds one has paid it.
-    if type(tensor).__name__ == "DTensor":
+    if is_sharded(tensor):
         raise KernelInputError(
             f"{name} is a DTensor: pass a plain tensor; gather a sharded one first with "
             f"full_tensor(), or keep the output projection out of the sharding"

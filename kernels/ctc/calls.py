@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Final, NoReturn
+from typing import Final
 
 import torch
-from torch import Tensor
-
-from kernels.errors import BackendError
 
 LABELS_SCHEMA: Final = "Tensor targets, Tensor input_lengths, Tensor target_lengths"
 
@@ -23,12 +20,3 @@ def plain(device: torch.device) -> Iterator[None]:
                 yield
         else:
             yield
-
-
-def second_derivative_refusal(name: str) -> Callable[..., NoReturn]:
-    """Return the backward function of an op that computes gradients itself."""
-
-    def refuse(_ctx: Any, *_grads: Tensor | None) -> NoReturn:  # noqa: ANN401
-        raise BackendError(f"{name} has no second derivative; with backend='reference' it has")
-
-    return refuse

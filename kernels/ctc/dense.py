@@ -12,6 +12,7 @@ from kernels.ctc import passes
 from kernels.ctc.batch import Batch, Chunk
 from kernels.ctc.engine import Engine, RowStatistics
 from kernels.ctc.options import Options
+from kernels.dtypes import accumulation_dtype
 
 
 class Found(NamedTuple):
@@ -43,9 +44,9 @@ def forward(
             options.terms,
             out=None,
         )
-        for chunk in batch.chunks(passes.rows_per_chunk(options, classes, logits))
+        for chunk in batch.chunks(passes.logit_rows(options, classes, logits))
     ]
-    found = _joined(batch, parts, passes.statistics_dtype(logits.dtype), logits.device)
+    found = _joined(batch, parts, accumulation_dtype(logits.dtype), logits.device)
     ctc, posteriors = passes.align(engine, batch, found.emissions, posteriors=gradient)
     losses = passes.utterance_losses(batch, ctc, found.regulariser, options)
     if posteriors is None:
@@ -72,7 +73,7 @@ def backward(
     allocate = torch.empty if batch.frames is None else torch.zeros
     result = allocate(logits.shape, dtype=logits.dtype, device=logits.device)
     flat = result.flatten(0, 1)
-    for chunk in batch.chunks(passes.rows_per_chunk(options, logits.shape[2], logits)):
+    for chunk in batch.chunks(passes.logit_rows(options, logits.shape[2], logits)):
         rows = _rows(chunk, logits)
         place = chunk.place(flat)
         out = torch.empty_like(rows) if place is None else place

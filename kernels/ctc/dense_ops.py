@@ -12,10 +12,12 @@ from torch import Tensor
 from kernels.ctc import dense, passes
 from kernels.ctc.arguments import Labels
 from kernels.ctc.batch import Batch, prepare
-from kernels.ctc.calls import LABELS_SCHEMA, plain, second_derivative_refusal
+from kernels.ctc.calls import LABELS_SCHEMA, plain
 from kernels.ctc.engine import Engine
 from kernels.ctc.engines import engine_for
 from kernels.ctc.options import SCHEMA, Options
+from kernels.dtypes import accumulation_dtype
+from kernels.gradients import second_derivative_refusal
 
 NAME: Final = "ctc_loss"
 INPUTS: Final = f"Tensor logits, {LABELS_SCHEMA}"
@@ -61,7 +63,7 @@ def _(
     words: str,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     count, frames, _ = logits.shape
-    losses = logits.new_empty(count, dtype=passes.statistics_dtype(logits.dtype))
+    losses = logits.new_empty(count, dtype=accumulation_dtype(logits.dtype))
     impossible = torch.empty_like(losses, dtype=torch.bool)
     shape = (count, frames, targets.shape[1] + 1) if need_gradient else (0,)
     return losses, torch.empty_like(losses), impossible, losses.new_empty(shape)

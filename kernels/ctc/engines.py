@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
+from kernels.ctc import triton
 from kernels.ctc.engine import Engine
-from kernels.ctc.torch import ENGINE
-from kernels.dispatch import choose
+from kernels.dispatch import implementation
 
 
 def engine_for(op: str, backend: str, device: torch.device, max_labels: int) -> Engine:
@@ -21,12 +21,7 @@ def engine_for(op: str, backend: str, device: torch.device, max_labels: int) -> 
     Raises:
         BackendError: no such backend, or it cannot run here.
     """
-    if backend == "triton" or (backend == "auto" and device.type == "cuda"):
-        from kernels.ctc import triton
-
-        choice = choose(op, backend, device, unsupported=triton.unsupported(max_labels))
-        if choice.backend == "triton":
-            return triton.ENGINE
-    else:
-        choose(op, backend, device)
-    return ENGINE
+    unsupported = triton.unsupported(max_labels)
+    module = implementation("kernels.ctc", op, backend, device, unsupported=unsupported)
+    engine: Engine = module.ENGINE
+    return engine

@@ -12,11 +12,9 @@ from kernels.ctc import passes
 from kernels.ctc.batch import Batch, Chunk
 from kernels.ctc.engine import Engine, RowStatistics
 from kernels.ctc.options import Options
+from kernels.dtypes import accumulation_dtype
+from kernels.half import half_factor
 from kernels.products import accumulate, multiply
-
-HALF_RANGE = 1024.0
-"""Largest gradient weight in float16, which holds nothing below 6e-8: gradients of a mean would
-vanish in it. Sums are divided by the same factor in float32."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +73,7 @@ class Gradients(NamedTuple):
     @classmethod
     def zeros(cls, projection: Projection, *, hidden: bool, weight: bool, bias: bool) -> Gradients:
         """Start the sums that are asked for."""
-        dtype = passes.statistics_dtype(projection.weight.dtype)
+        dtype = accumulation_dtype(projection.weight.dtype)
 
         def zeros(part: Tensor | None, wanted: bool) -> Tensor | None:
             if part is None or not wanted:
@@ -187,7 +185,7 @@ def losses_and_gradients(
     """
     batch = without_forbidden(batch, projection.bias)
     weights = passes.gradient_weights(batch, scale, options)
-    factor = _half_factor(weights) if projection.weight.dtype == torch.float16 else None
+    factor = half_factor(weights) if projection.weight.dtype == torch.float16 else None
     if factor is not None:
         weights = weights * factor
     row_weights = batch.live(weights)
@@ -214,7 +212,7 @@ def _project(
     """Compute logits chunk by chunk, their statistics and, with (N,) weights, their gradients."""
     terms, weight = options.terms, projection.weight
     found = _statistics(batch, weight, options)
-    limit = passes.rows_per_chunk(options, weight.shape[0], weight)
+    limit = passes.logit_rows(options, weight.shape[0], weight)
     buffer = weight.new_empty(0)
     for chunk in batch.chunks(limit):
         if buffer.shape[0] == 0:
@@ -239,7 +237,7 @@ def _project(
 
 def _statistics(batch: Batch, weight: Tensor, options: Options) -> RowStatistics:
     """Return room for the statistics of all rows."""
-    dtype = passes.statistics_dtype(weight.dtype)
+    dtype = accumulation_dtype(weight.dtype)
     terms, rows = options.terms, batch.rows
 
     def room(*shape: int) -> Tensor:
@@ -250,9 +248,3 @@ def _statistics(batch: Batch, weight: Tensor, options: Options) -> RowStatistics
         regulariser=room(rows if terms.regularised else 0),
         entropy=room(rows if terms.entropy_bonus else 0),
     )
-
-
-def _half_factor(weights: Tensor) -> Tensor:
-    """Return () what makes the largest weight :data:`HALF_RANGE`."""
-    largest = weights.nan_to_num(nan=0.0).abs().amax()
-    return torch.where(largest > 0, HALF_RANGE / largest, 1.0)

@@ -12,10 +12,12 @@ from torch import Tensor
 from kernels.ctc import linear, passes
 from kernels.ctc.arguments import Labels
 from kernels.ctc.batch import Batch, prepare
-from kernels.ctc.calls import LABELS_SCHEMA, plain, second_derivative_refusal
+from kernels.ctc.calls import LABELS_SCHEMA, plain
 from kernels.ctc.engine import Engine
 from kernels.ctc.engines import engine_for
 from kernels.ctc.options import SCHEMA, Options
+from kernels.dtypes import accumulation_dtype
+from kernels.gradients import scaled_where_needed, second_derivative_refusal
 
 NAME: Final = "linear_ctc_loss"
 INPUTS: Final = f"Tensor hidden, Tensor weight, Tensor? bias, {LABELS_SCHEMA}, ScalarType compute"
@@ -69,7 +71,7 @@ def _(
     numbers: Sequence[float],
     words: str,
 ) -> tuple[Tensor, ...]:
-    dtype = passes.statistics_dtype(compute)
+    dtype = accumulation_dtype(compute)
     gradients = (
         hidden.new_empty(source.shape if need and source is not None else (0,), dtype=dtype)
         for source, need in zip((hidden, weight, bias), needed, strict=True)
@@ -78,47 +80,16 @@ def _(
     return (hidden.new_empty((), dtype=dtype), losses, *gradients)
 
 
-@torch.library.custom_op(
-    "sori::linear_ctc_scale",
-    mutates_args=(),
-    schema="(Tensor grad_loss, Tensor[] gradients, Tensor[] parameters) -> Tensor[]",
-)
-def scaled_gradients(
-    grad_loss: Tensor, gradients: Sequence[Tensor], parameters: Sequence[Tensor]
-) -> list[Tensor]:
-    """Return the gradients times the incoming scalar, rounded once to the parameters' dtypes.
-
-    The parameters link the result to what it depends on, so that a second derivative is refused
-    and not taken for 0.
-    """
-    return [
-        torch.mul(gradient, grad_loss, out=torch.empty_like(gradient, dtype=parameter.dtype))
-        for gradient, parameter in zip(gradients, parameters, strict=True)
-    ]
-
-
-@scaled_gradients.register_fake
-def _(grad_loss: Tensor, gradients: Sequence[Tensor], parameters: Sequence[Tensor]) -> list[Tensor]:
-    return [
-        torch.empty_like(gradient, dtype=parameter.dtype)
-        for gradient, parameter in zip(gradients, parameters, strict=True)
-    ]
-
-
-scaled_gradients.register_autograd(second_derivative_refusal(NAME))
-
-
 def _save_gradients(
     ctx: Any,  # noqa: ANN401
     inputs: tuple[Any, ...],
     output: tuple[Tensor, ...],
 ) -> None:
+    ctx.dtypes = [inputs[1].dtype if tensor is None else tensor.dtype for tensor in inputs[:3]]
     ctx.needed = inputs[7]
-    chosen = [index for index in range(3) if ctx.needed[index]]
-    saved = [output[2 + index] for index in chosen]
-    ctx.save_for_backward(*saved, *(inputs[index] for index in chosen))
-    ctx.mark_non_differentiable(*output[1:])
     ctx.others = len(inputs) - 3
+    ctx.save_for_backward(*output[2:])
+    ctx.mark_non_differentiable(output[1])
     ctx.set_materialize_grads(False)
 
 
@@ -127,13 +98,11 @@ def _scale_gradients(
     grad_loss: Tensor | None,
     *_unused: Tensor | None,
 ) -> tuple[Tensor | None, ...]:
-    count = len(ctx.saved_tensors) // 2
-    gradients, parameters = ctx.saved_tensors[:count], ctx.saved_tensors[count:]
     others = (None,) * ctx.others
     if grad_loss is None:
         return (None, None, None, *others)
-    found = iter(scaled_gradients(grad_loss, gradients, parameters))
-    return (*(next(found) if need else None for need in ctx.needed), *others)
+    grads = scaled_where_needed(NAME, grad_loss, ctx.saved_tensors, ctx.dtypes, ctx.needed)
+    return (*grads, *others)
 
 
 reduced_loss.register_autograd(_scale_gradients, setup_context=_save_gradients)
@@ -174,7 +143,7 @@ def _(
     numbers: Sequence[float],
     words: str,
 ) -> tuple[Tensor, Tensor]:
-    losses = hidden.new_empty(hidden.shape[0], dtype=passes.statistics_dtype(compute))
+    losses = hidden.new_empty(hidden.shape[0], dtype=accumulation_dtype(compute))
     return losses, torch.empty_like(losses)
 
 
@@ -290,7 +259,7 @@ class _Call:
     @property
     def dtype(self) -> torch.dtype:
         """Dtype of losses and of sums of gradients."""
-        return passes.statistics_dtype(self.projection.weight.dtype)
+        return accumulation_dtype(self.projection.weight.dtype)
 
     def scale(self) -> Tensor:
         """Return (B,) the factors of the reduction."""

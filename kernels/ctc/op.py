@@ -16,6 +16,8 @@ from kernels.ctc.engine import Terms
 from kernels.ctc.options import Options, Reduction
 from kernels.ctc.passes import reduction_scale
 from kernels.dispatch import Backend
+from kernels.dtypes import product_dtype
+from kernels.gradients import needed_gradients
 
 
 class CTCLosses(NamedTuple):
@@ -137,6 +139,7 @@ def ctc_loss(
 
     Raises:
         KernelInputError: an argument cannot be; names the utterance and position at fault.
+            LabelError, which is one, for a label.
         BackendError: the backend cannot run here, or a second derivative is asked for.
     """
     options = Options(
@@ -241,8 +244,8 @@ def linear_ctc_loss(
     Args:
         hidden: (B, T, D) float16, bfloat16, float32 or float64, of any strides. What lies beyond
             an input length is not read.
-        weight: (V, D) of the dtype of ``hidden``; under autocast of any, and the products, with
-            the logits that they yield, take autocast's.
+        weight: (V, D) of the dtype of ``hidden``; under autocast of any but float64, and the
+            products, with the logits that they yield, take autocast's.
         bias: (V,) likewise, or None. A class with a bias of -inf is forbidden.
         targets: see :func:`ctc_loss`.
         input_lengths: see :func:`ctc_loss`; for CUDA graphs it must be on the device.
@@ -264,6 +267,7 @@ def linear_ctc_loss(
 
     Raises:
         KernelInputError: an argument cannot be; names the utterance and position at fault.
+            LabelError, which is one, for a label.
         BackendError: the backend cannot run here, or a second derivative is asked for.
     """
     options = Options(
@@ -285,17 +289,14 @@ def linear_ctc_loss(
     labels = _padded(
         arguments.check_labels("hidden", hidden, targets, input_lengths, target_lengths)
     )
-    compute = arguments.compute_dtype(hidden, weight, bias)
+    compute = product_dtype(linear_ops.NAME, hidden, weight, bias)
     if backend == "reference":
         frames = reference.without_padding(hidden.double(), labels.input_lengths)
         logits = frames @ weight.double().T
         logits = logits if bias is None else logits + bias.double()
         return _result(*_reference(logits, labels, options), options, with_utterance_losses)
     inputs = (hidden, weight, bias, *labels, compute)
-    needed = [
-        torch.is_grad_enabled() and tensor is not None and tensor.requires_grad
-        for tensor in (hidden, weight, bias)
-    ]
+    needed = needed_gradients(hidden, weight, bias)
     if reduction == "none" or not any(needed):
         losses, scale = linear_ops.losses_alone(*inputs, *options.flat())
         return _result(losses, scale, options, with_utterance_losses)

@@ -7,33 +7,29 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from kernels.chunks import rows_per_chunk
 from kernels.ctc.batch import Batch
 from kernels.ctc.engine import Engine, RowStatistics, Terms
 from kernels.ctc.options import Options
 
-CHUNK_BYTES: Final = {"cpu": 16 << 20}
-CHUNK_BYTES_ELSEWHERE: Final = 128 << 20
-"""Bytes of a chunk of logits: on a GPU what fills it; on CPU fewer would do, but each chunk wakes
-the threads several times, which is slow where they have to share cores."""
+CPU_BYTES: Final = 16 << 20
+"""Bytes of a chunk of logits on CPU: fewer would do, but each chunk wakes the threads several
+times, which is slow where they have to share cores."""
 
 LEAST_ROWS: Final = 512
 """Rows of a chunk on a GPU, whatever the vocabulary: every chunk reads the weight and adds to its
 gradient, which takes longer than the products if there are few."""
 
 
-def rows_per_chunk(options: Options, classes: int, logits: Tensor) -> int:
+def logit_rows(options: Options, classes: int, logits: Tensor) -> int:
     """Return the number of rows whose (V,) float32 values fill the byte budget."""
-    row_bytes = classes * max(4, logits.dtype.itemsize)
-    if options.chunk_bytes is not None:
-        return max(1, options.chunk_bytes // row_bytes)
-    if logits.device.type in CHUNK_BYTES:
-        return max(1, CHUNK_BYTES[logits.device.type] // row_bytes)
-    return max(LEAST_ROWS, CHUNK_BYTES_ELSEWHERE // row_bytes)
-
-
-def statistics_dtype(dtype: torch.dtype) -> torch.dtype:
-    """Return the dtype of losses and emissions for logits of a dtype."""
-    return torch.float64 if dtype == torch.float64 else torch.float32
+    return rows_per_chunk(
+        classes * max(4, logits.dtype.itemsize),
+        logits.device,
+        options.chunk_bytes,
+        cpu_bytes=CPU_BYTES,
+        least=1 if logits.device.type == "cpu" else LEAST_ROWS,
+    )
 
 
 def reduction_scale(batch: Batch, reduction: str, dtype: torch.dtype) -> Tensor:

@@ -12,6 +12,7 @@ from kernels.ctc.lattice import aten_lattice
 from kernels.ctc.passes import clear_rows
 from kernels.ctc.regularisers import regularised_rows
 from kernels.ctc.stepwise import stepwise_lattice
+from kernels.dtypes import accumulation_dtype
 
 
 class TorchEngine:
@@ -91,7 +92,7 @@ def _logits(logits: Tensor, terms: Terms, *, into: Tensor | None = None) -> Tens
 
     With ``into`` they may be overwritten, and are ``into`` itself where its dtype allows it.
     """
-    wide = torch.float64 if logits.dtype == torch.float64 else torch.float32
+    wide = accumulation_dtype(logits.dtype)
     if into is not None and into.dtype == wide:
         work = into if into.data_ptr() == logits.data_ptr() else into.copy_(logits)
     else:

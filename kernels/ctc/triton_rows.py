@@ -19,6 +19,7 @@ from torch import Tensor
 from kernels.ctc.engine import RowStatistics, Terms
 from kernels.ctc.triton_columns import COLUMNS, clear, gather, logits_of
 from kernels.ctc.triton_math import exp, is_fast
+from kernels.dtypes import accumulation_dtype
 
 RESIDENT_BYTES: Final = 128 << 10
 """What a program holds of its row in registers, half of a multiprocessor's: 32,768 in float32."""
@@ -342,7 +343,7 @@ def measure_rows(
     """Launch :func:`measure`; see :meth:`kernels.ctc.engine.Engine.rows`."""
     rows, classes = logits.shape
     width = columns.shape[1]
-    dtype = torch.float64 if logits.dtype == torch.float64 else torch.float32
+    dtype = accumulation_dtype(logits.dtype)
     emissions = logits.new_empty((rows, width), dtype=dtype)
     regulariser = logits.new_empty(rows if terms.regularised else 0, dtype=dtype)
     entropy = logits.new_empty(rows if terms.entropy_bonus else 0, dtype=dtype)

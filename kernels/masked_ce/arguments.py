@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from kernels.errors import KernelInputError
+from kernels.errors import KernelInputError, LabelError
+from kernels.sharding import is_sharded
 
 REDUCTIONS = ("none", "mean", "sum")
 OP = "masked_cross_entropy"
@@ -76,7 +77,7 @@ def _check_shapes(
 
 
 def _check_place(name: str, tensor: Tensor, device: torch.device) -> None:
-    if hasattr(tensor, "full_tensor"):
+    if is_sharded(tensor):
         raise KernelInputError(
             f"{OP}: {name} is a DTensor; pass {name}.full_tensor(), whose backward pass "
             "shards the gradient again"
@@ -87,33 +88,14 @@ def _check_place(name: str, tensor: Tensor, device: torch.device) -> None:
         )
 
 
-def product_dtype(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> torch.dtype:
-    """Return the dtype of the operands of matrix products: autocast's, else the arguments' own.
-
-    Raises:
-        KernelInputError: the dtypes differ and autocast does not unite them.
-    """
-    tensors = [hidden, weight] if bias is None else [hidden, weight, bias]
-    kinds = {tensor.dtype for tensor in tensors}
-    kind = hidden.device.type
-    if torch.is_autocast_enabled(kind) and torch.float64 not in kinds:
-        return torch.get_autocast_dtype(kind)
-    if len(kinds) > 1:
-        found = ", ".join(str(tensor.dtype) for tensor in tensors)
-        raise KernelInputError(
-            f"{OP}: hidden, weight and bias are {found}; expected one dtype, or autocast for "
-            "others than torch.float64"
-        )
-    return hidden.dtype
-
-
 def check_content(targets: Tensor, mask: Tensor, vocabulary: int, max_masked: int | None) -> None:
     """Refuse targets of masked frames outside [0, V), and too many masked frames.
 
     Makes the host wait for the device.
 
     Raises:
-        KernelInputError: with the first index at fault.
+        KernelInputError: too many frames.
+        LabelError: with the first index at fault.
     """
     count = int(mask.sum())
     if max_masked is not None and count > max_masked:
@@ -121,7 +103,7 @@ def check_content(targets: Tensor, mask: Tensor, vocabulary: int, max_masked: in
     wrong = ((targets < 0) | (targets >= vocabulary)) & mask.to(targets.device).unsqueeze(-1)
     if bool(wrong.any()):
         frame = tuple(wrong.nonzero()[0].tolist())
-        raise KernelInputError(
+        raise LabelError(
             f"{OP}: targets[{', '.join(map(str, frame))}] is {int(targets[frame])} in a masked "
             f"frame; expected an id in [0, {vocabulary})"
         )

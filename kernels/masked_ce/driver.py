@@ -12,8 +12,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from kernels.dtypes import accumulation_dtype
 from kernels.masked_ce.chunks import book_groups, frame_chunks, rows_at_once
-from kernels.masked_ce.engine import Engine, accumulation_dtype
+from kernels.masked_ce.engine import Engine
 from kernels.products import accumulate, multiply
 
 

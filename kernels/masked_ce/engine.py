@@ -50,8 +50,3 @@ class Engine(Protocol):
             gradient: whether to write it.
         """
         ...
-
-
-def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:
-    """Return the dtype of losses and sums: float64 for float64, else float32."""
-    return torch.float64 if dtype == torch.float64 else torch.float32

@@ -7,16 +7,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kernels.dispatch import choose
+from kernels.dispatch import implementation
+from kernels.dtypes import accumulation_dtype
+from kernels.gradients import scaled_where_needed, second_derivative_refusal
+from kernels.half import HALF_RANGE, half_factor
 from kernels.masked_ce.arguments import OP, check_content
 from kernels.masked_ce.driver import Needs, Problem, run
-from kernels.masked_ce.engine import Engine, accumulation_dtype
+from kernels.masked_ce.engine import Engine
 from kernels.masked_ce.reduction import reduce
 from kernels.masked_ce.rows import Rows, select_rows
-from kernels.masked_ce.torch import TorchEngine
-
-# float16 has no room for softmax values below 6e-8; gradients are carried 256 times as large.
-LIFT = 256.0
 
 
 @torch.library.custom_op("sori::masked_cross_entropy", mutates_args=())
@@ -46,7 +45,7 @@ def forward(
         rows = select_rows(mask, hidden.device, max_masked)
         problem = _gather(rows, hidden, weight, bias, targets, product_dtype)
         needs = Needs(*(need and reduction != "none" for need in needed))
-        lift = LIFT if product_dtype == torch.float16 and any(needs) else 1.0
+        lift = HALF_RANGE if product_dtype == torch.float16 and any(needs) else 1.0
         factors = rows.factors(lift, accumulation_dtype(product_dtype))
         if factors is not None:
             factors = factors.unsqueeze(1).expand(problem.targets.shape)
@@ -112,7 +111,7 @@ def gradient(
         problem = _gather(rows, hidden, weight, bias, targets, product_dtype)
         incoming = rows.select(grad_losses.reshape(-1, grad_losses.shape[-1]))
         factors = rows.blank(incoming.to(accumulation_dtype(product_dtype)))
-        lift = _lift(factors) if product_dtype == torch.float16 else None
+        lift = half_factor(factors) if product_dtype == torch.float16 else None
         if lift is not None:
             factors = factors * lift
         outcome = run(_engine(backend, hidden.device), problem, factors, needs, chunk_bytes)
@@ -147,20 +146,6 @@ def _(
     )
 
 
-@torch.library.custom_op("sori::scaled_gradient", mutates_args=())
-def scaled(gradient: Tensor, factor: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return the product, rounded once to ``dtype``.
-
-    An op without a derivative, so that a second differentiation is refused, not wrong.
-    """
-    return torch.mul(gradient, factor, out=torch.empty_like(gradient, dtype=dtype))
-
-
-@scaled.register_fake
-def _(gradient: Tensor, factor: Tensor, dtype: torch.dtype) -> Tensor:
-    return torch.empty_like(gradient, dtype=dtype)
-
-
 def _remember(
     ctx: Any,  # noqa: ANN401
     inputs: tuple[Any, ...],
@@ -182,37 +167,26 @@ def _remember(
 def _backward(
     ctx: Any,  # noqa: ANN401
     grad_loss: Tensor | None,
-    *others: Tensor | None,
+    *_unused: Tensor | None,
 ) -> tuple[Tensor | None, ...]:
     needed = list(ctx.needs_input_grad[:3])
-    grads: list[Tensor]
+    others = (None,) * 9
     if grad_loss is None:
-        return (None,) * 12
+        return (None, None, None, *others)
     if ctx.recomputes:
-        grads = list(gradient(grad_loss, *ctx.saved_tensors, *ctx.options, needed))
-    else:
-        scale, *totals = ctx.saved_tensors
-        factor = grad_loss * scale
-        grads = [scaled(x, factor, dtype) for x, dtype in zip(totals, ctx.dtypes, strict=True)]
-    given = [grad if need else None for grad, need in zip(grads, needed, strict=True)]
-    return (*given, *[None] * 9)
+        grads = gradient(grad_loss, *ctx.saved_tensors, *ctx.options, needed)
+        return (*(x if need else None for x, need in zip(grads, needed, strict=True)), *others)
+    scale, *totals = ctx.saved_tensors
+    return (*scaled_where_needed(OP, grad_loss * scale, totals, ctx.dtypes, needed), *others)
 
 
 forward.register_autograd(_backward, setup_context=_remember)
-
-
-def _lift(factors: Tensor) -> Tensor:
-    """Return () what makes the largest factor :data:`LIFT`, at whatever scale gradients come."""
-    largest = factors.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0).abs().amax()
-    return torch.where(largest > 0, LIFT / largest, 1.0)
+gradient.register_autograd(second_derivative_refusal(OP))
 
 
 def _engine(backend: str, device: torch.device) -> Engine:
-    if choose(OP, backend, device).backend == "triton":
-        from kernels.masked_ce.triton import TritonEngine
-
-        return TritonEngine()
-    return TorchEngine()
+    engine: Engine = implementation("kernels.masked_ce", OP, backend, device).ENGINE
+    return engine
 
 
 def _gather(

@@ -7,9 +7,10 @@ from typing import Literal, NamedTuple, overload
 import torch
 from torch import Tensor
 
+from kernels.dtypes import accumulation_dtype, product_dtype
+from kernels.gradients import needed_gradients
 from kernels.masked_ce import library, reference
-from kernels.masked_ce.arguments import check_arguments, check_content, product_dtype
-from kernels.masked_ce.engine import accumulation_dtype
+from kernels.masked_ce.arguments import OP, check_arguments, check_content
 from kernels.masked_ce.reduction import reduce
 from kernels.masked_ce.rows import select_rows
 
@@ -115,7 +116,8 @@ def masked_cross_entropy(
 
     Raises:
         KernelInputError: an argument's shape, dtype, device or content is wrong.
-        BackendError: the backend cannot run here.
+            LabelError, which is one, for a target.
+        BackendError: the backend cannot run here, or a second derivative is asked for.
     """
     check_arguments(
         hidden,
@@ -127,17 +129,13 @@ def masked_cross_entropy(
         max_masked=max_masked,
         chunk_bytes=chunk_bytes,
     )
-    dtype = product_dtype(hidden, weight, bias)
+    dtype = product_dtype(OP, hidden, weight, bias)
     check = hidden.device.type == "cpu" if validate is None else validate
     if backend == "reference":
         if check:
             check_content(targets, mask, weight.shape[1], max_masked)
         result = _reference(hidden, weight, bias, targets, mask, reduction, max_masked)
     else:
-        needed = [
-            torch.is_grad_enabled() and tensor is not None and tensor.requires_grad
-            for tensor in (hidden, weight, bias)
-        ]
         loss, losses, correct, masked, *_ = library.forward(
             hidden,
             weight,
@@ -150,7 +148,7 @@ def masked_cross_entropy(
             chunk_bytes,
             backend,
             dtype,
-            needed,
+            needed_gradients(hidden, weight, bias),
         )
         result = MaskedLoss(loss, losses.detach(), correct, masked)
     return result if with_statistics else result.loss

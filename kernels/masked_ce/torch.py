@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import torch
 from torch import Tensor
 
-from kernels.masked_ce.engine import RowResults, accumulation_dtype
+from kernels.dtypes import accumulation_dtype
+from kernels.masked_ce.engine import RowResults
 
 
 class TorchEngine:
@@ -49,3 +52,6 @@ class TorchEngine:
             if work is not logits:
                 logits.copy_(work)
         return RowResults(losses, hits)
+
+
+ENGINE: Final = TorchEngine()

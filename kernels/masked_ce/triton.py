@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import torch
 from torch import Tensor
 
-from kernels.masked_ce.engine import RowResults, accumulation_dtype
+from kernels.dtypes import accumulation_dtype
+from kernels.masked_ce.engine import RowResults
 from kernels.masked_ce.triton_rows import fits_registers, launch_options, resident, streamed
 
 
@@ -45,3 +48,6 @@ class TritonEngine:
                 num_warps=warps,
             )
         return RowResults(losses, hits.ne(0))
+
+
+ENGINE: Final = TritonEngine()

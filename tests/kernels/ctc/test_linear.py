@@ -100,13 +100,6 @@ def test_no_tensor_is_larger_than_a_chunk(terms: dict[str, float]) -> None:
     assert largest.numel == 70 * 500
 
 
-def test_weights_of_float16_use_its_range() -> None:
-    weights = torch.tensor([1e-7, torch.nan, -3e-7])
-    factor = linear._half_factor(weights)
-    assert float((weights[2] * factor).abs()) == pytest.approx(linear.HALF_RANGE)
-    assert float(linear._half_factor(torch.zeros(2))) == 1.0
-
-
 def test_repeats_that_are_spread_over_all_classes_change_nothing() -> None:
     example = make_example(CPU, input_lengths=(7, 6, 5), target_lengths=(3, 0, 2))
     example.targets[0, :3] = 1

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from kernels.ctc import ctc_loss, linear_ctc_loss
-from kernels.errors import BackendError, KernelInputError
+from kernels.errors import BackendError, KernelInputError, LabelError
 from tests.kernels.ctc.oracles import Example, gradients, make_example
 
 
@@ -26,9 +26,9 @@ def linear(example: Example, **options: Any) -> Any:
 def test_labels(example: Example, backend: str, label: int) -> None:
     example.targets[1, 1] = label
     message = f"label {label} at position 1 of utterance 1: expected a class in \\[0, 11\\) other"
-    with pytest.raises(KernelInputError, match=message):
+    with pytest.raises(LabelError, match=message):
         linear(example, backend=backend, validate=True)
-    with pytest.raises(KernelInputError, match=message):
+    with pytest.raises(LabelError, match=message):
         ctc_loss(example.logits, *example.labels, backend=backend, validate=True)
 
 
@@ -146,6 +146,26 @@ def test_shapes_and_dtypes(example: Example) -> None:
             linear_ctc_loss(*arguments)
     with pytest.raises(KernelInputError, match=r"logits: expected \(B, T, V\), batch first"):
         ctc_loss(example.logits[0], *labels)
+
+
+def test_float64_is_not_mixed_under_autocast(
+    example: Example, device: torch.device, backend: str
+) -> None:
+    hidden, weight, bias = example.projection
+    with torch.autocast(device.type, torch.bfloat16):
+        for projection, message in (
+            (
+                (hidden, weight.double(), bias),
+                "weight is torch.float64 but hidden is torch.float32",
+            ),
+            ((hidden, weight, bias.double()), "bias is torch.float64 but hidden is torch.float32"),
+            (
+                (hidden.double(), weight, bias),
+                "weight is torch.float32 but hidden is torch.float64",
+            ),
+        ):
+            with pytest.raises(KernelInputError, match=message):
+                linear_ctc_loss(*projection, *example.labels, backend=backend)
 
 
 def test_concatenated_targets_that_do_not_add_up(example: Example, backend: str) -> None:

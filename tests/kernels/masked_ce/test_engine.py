@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from kernels.masked_ce.engine import Engine, accumulation_dtype
+from kernels.dtypes import accumulation_dtype
+from kernels.masked_ce.engine import Engine
 from kernels.masked_ce.torch import TorchEngine
 from tests.kernels.masked_ce.examples import BACKENDS
 
