@@ -56,6 +56,15 @@ class Task(nn.Module, ABC):
         """Return what to show for up to ``limit`` utterances of an evaluation batch."""
         return []
 
+    def after_step(self, *, finite: bool) -> None:
+        """Do what belongs to an optimiser step and not to its micro-batches, such as a schedule.
+
+        Called on every rank once for each step, after weights have moved and before validation.
+
+        Args:
+            finite: whether the step was taken; a non-finite one was skipped.
+        """
+
     def train_metrics(self) -> dict[str, MetricSum]:
         """Return extra sums of the last :meth:`step`, such as an accuracy."""
         return {}

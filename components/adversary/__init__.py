@@ -1,0 +1,1 @@
+"""Adversaries: classifiers that a representation learns to tell nothing."""
