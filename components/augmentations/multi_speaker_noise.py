@@ -91,7 +91,7 @@ class MultiSpeakerNoise:
         self.same_speaker = same_speaker
         self.segmentation = segmentation
 
-    def __call__(
+    def mix(
         self,
         audio: Tensor,
         lengths: Tensor,

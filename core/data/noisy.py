@@ -38,9 +38,9 @@ class Mixed:
 
 
 class SpeechMixer(Protocol):
-    """Mixes noise and other voices into a batch of speech, in the loader."""
+    """Mixes noise and other voices into speech, in the loader (kind ``augmentation``)."""
 
-    def __call__(
+    def mix(
         self,
         audio: Tensor,
         lengths: Tensor,
@@ -128,7 +128,7 @@ class NoisyCollator:
         if self.mixer is None:
             return clean
 
-        mixed = self.mixer(
+        mixed = self.mixer.mix(
             clean.values,
             clean.lengths,
             noise=self._noise(clean.lengths, key, events),

@@ -56,7 +56,7 @@ def from_nemo(values: dict[str, float]) -> MultiSpeakerNoise:
 def test_the_faithful_form_equals_nemo(case: str) -> None:
     tensors, parameters = golden()
     noise, noise_lengths = tensors["noise"], tensors["noise_len"]
-    mixed = from_nemo(parameters[case])(
+    mixed = from_nemo(parameters[case]).mix(
         tensors["audio"],
         tensors["audio_len"],
         noise=lambda i: noise[i, : int(noise_lengths[i])],
@@ -93,7 +93,7 @@ def mix(
     of: tuple[str | None, ...] | None = None,
     **options: Any,
 ) -> Mixed:
-    return MultiSpeakerNoise(**options)(
+    return MultiSpeakerNoise(**options).mix(
         audio,
         lengths,
         noise=noise,
