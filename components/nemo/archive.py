@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import pickle
 import shutil
 import tarfile
 import tempfile
-import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,17 +14,24 @@ from typing import IO, Any
 import safetensors.torch
 import torch
 import yaml
-from safetensors import SafetensorError
 from torch import Tensor
 
 from components.nemo.inert import settings_made_inert
+from core.checkpoint.foreign import (
+    PICKLES,
+    SAFETENSORS,
+    check_file,
+    check_suffix,
+    read_pickle,
+    read_safetensors,
+    written_whole,
+)
 from core.checkpoint.plain import flat_weights
-from core.errors import CheckpointError, suggest
+from core.errors import CheckpointError
 
 WEIGHTS = "model_weights.ckpt"
 CONFIG = "model_config.yaml"
-PICKLES = (".ckpt", ".pt", ".pth")
-SUFFIXES = (".nemo", *PICKLES, ".safetensors")
+SUFFIXES = (".nemo", *PICKLES, SAFETENSORS)
 MOST_MEMBERS = 100_000
 MOST_CONFIG_BYTES = 16 << 20
 MOST_WEIGHT_BYTES = 256 << 30
@@ -61,12 +65,9 @@ def opened(path: Path) -> Iterator[Content]:
         CheckpointError: the file is missing, damaged, of an unknown form, holds more than plain
             data, or sizes that no model has.
     """
-    if path.suffix not in SUFFIXES:
-        raise CheckpointError(f"{path}: {_expected(path)}")
-    if not path.is_file():
-        raise CheckpointError(f"{path}: {'not a file' if path.exists() else _missing(path)}")
-    if path.suffix == ".safetensors":
-        yield Content(state=_read_safetensors(path))
+    check_file(path, SUFFIXES)
+    if path.suffix == SAFETENSORS:
+        yield Content(state=read_safetensors(path))
     elif path.suffix in PICKLES:
         yield Content(state=_read_pickle(path, label=str(path)))
     else:
@@ -82,22 +83,15 @@ def write(path: Path, state: Mapping[str, Tensor], config: Mapping[str, Any]) ->
     Raises:
         CheckpointError: the suffix is unknown, or the file cannot be written.
     """
-    if path.suffix not in SUFFIXES:
-        raise CheckpointError(f"{path}: {_expected(path)}")
+    check_suffix(path, SUFFIXES)
     tensors = flat_weights(state, path="state")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".sori-", dir=path.parent) as folder:
-            made = Path(folder, "file")
-            if path.suffix == ".safetensors":
-                safetensors.torch.save_file(tensors, made, metadata={"format": "pt"})
-            elif path.suffix in PICKLES:
-                torch.save({"state_dict": tensors}, made)
-            else:
-                _write_archive(made, tensors, config)
-            os.replace(made, path)
-    except (OSError, RuntimeError, SafetensorError) as error:
-        raise CheckpointError(f"{path} cannot be written: {error}") from error
+    with written_whole(path) as made:
+        if path.suffix == SAFETENSORS:
+            safetensors.torch.save_file(tensors, made, metadata={"format": "pt"})
+        elif path.suffix in PICKLES:
+            torch.save({"state_dict": tensors}, made)
+        else:
+            _write_archive(made, tensors, config)
     return {".nemo": "NeMo archive", ".safetensors": "safetensors"}.get(
         path.suffix, "torch checkpoint with a state_dict"
     )
@@ -167,49 +161,7 @@ def _read_yaml(file: Path, *, label: str) -> dict[str, Any]:
 
 
 def _read_pickle(file: Path, *, label: str) -> dict[str, Tensor]:
-    try:
-        found = _unpickled(file)
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            f"{label} holds more than tensors and plain values, and was not loaded: {_cause(error)}"
-        ) from error
-    except Exception as error:  # torch's reader raises almost anything on damaged bytes
-        raise CheckpointError(f"{label} is damaged: {_cause(error)}") from error
-    if isinstance(found, dict) and isinstance(found.get("state_dict"), Mapping):
-        found = found["state_dict"]
-    if not isinstance(found, Mapping):
-        raise CheckpointError(f"{label} holds a {type(found).__name__}; expected tensors by name")
-    strange = [str(n) for n, v in found.items() if not (isinstance(n, str) and _dense(v))]
-    if strange or not found:
-        shown = ", ".join(strange[:5]) or "nothing"
-        raise CheckpointError(f"{label} is no state dict: expected tensors by name, found {shown}")
-    return dict(found)
-
-
-def _unpickled(file: Path) -> Any:  # noqa: ANN401
-    if not zipfile.is_zipfile(file):  # What torch wrote before 1.6; it cannot be mapped.
-        return torch.load(file, map_location="cpu", weights_only=True)
-    with settings_made_inert(file):
-        return torch.load(file, map_location="cpu", weights_only=True, mmap=True)
-
-
-def _dense(value: object) -> bool:
-    return isinstance(value, Tensor) and value.layout is torch.strided
-
-
-def _cause(error: Exception) -> str:
-    """Return the line of torch's message that says what was found, without its advice."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    named = [line for line in lines if "GLOBAL" in line or "global" in line]
-    text = (named or lines or [type(error).__name__])[0]
-    return text if len(text) < 300 else f"{text[:300]}..."
-
-
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    try:
-        return safetensors.torch.load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{path} cannot be read: {error}") from error
+    return read_pickle(file, label=label, inside=("state_dict",), tolerating=settings_made_inert)
 
 
 def _write_archive(made: Path, tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> None:
@@ -227,15 +179,3 @@ def _anonymous(member: tarfile.TarInfo) -> tarfile.TarInfo:
     member.uname = member.gname = ""
     member.mode = 0o644
     return member
-
-
-def _expected(path: Path) -> str:
-    forms = ", ".join(SUFFIXES)
-    return f"unknown form '{path.suffix}'; expected a file that ends in one of {forms}"
-
-
-def _missing(path: Path) -> str:
-    if not path.parent.is_dir():
-        return f"no such file, and no folder {path.parent}"
-    names = [entry.name for entry in path.parent.iterdir() if entry.suffix in SUFFIXES]
-    return f"no such file; {suggest(path.name, names, noun=f'files in {path.parent}')}"
