@@ -199,6 +199,7 @@ def _full(shape: _Shape) -> fdl.Config[Experiment]:
         augmentation=fdl.Config(MultiSpeakerNoise),
         batch_seconds=480.0,
         max_batch=8,
+        drop_last=True,
         min_seconds=1.0,
         max_seconds=60.0,
         workers=8,
