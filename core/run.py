@@ -43,6 +43,11 @@ def parser() -> argparse.ArgumentParser:
         help="start from the weights of a run, a checkpoint, or a file such as nemo:model.nemo",
     )
     made.add_argument(
+        "--branch-from",
+        metavar="RUN_OR_CHECKPOINT",
+        help="start a run that goes on from another's checkpoint with all of its state",
+    )
+    made.add_argument(
         "--allow-data-change", action="store_true", help="resume although a manifest changed"
     )
     made.add_argument("--dry-run", action="store_true", help="check and print, do not train")
@@ -82,6 +87,7 @@ def _main(options: argparse.Namespace) -> int:
         directory=options.run_dir,
         resume=options.resume,
         init_from=init_from,
+        branch_from=options.branch_from,
         allow_data_change=options.allow_data_change,
     )
     return run(composed, settings, write).exit_code

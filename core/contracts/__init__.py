@@ -4,9 +4,11 @@ from core.contracts.components import (
     Augmentation,
     Decoder,
     Encoder,
+    Extent,
     Features,
     Head,
     OptimizerFactory,
+    PlannedScheduler,
     Scheduler,
     Tokenizer,
 )
@@ -23,7 +25,15 @@ from core.contracts.records import (
     TokenTime,
     Transcript,
 )
-from core.contracts.run import BatchStream, DataModule, RunContext, RunInfo, Tracker
+from core.contracts.run import (
+    BatchStream,
+    DataModule,
+    Exhaustible,
+    FixedRows,
+    RunContext,
+    RunInfo,
+    Tracker,
+)
 from core.contracts.task import ErrorReport, Task, TranscribingTask
 
 __all__ = [
@@ -37,7 +47,10 @@ __all__ = [
     "Encoder",
     "ErrorReport",
     "Eventful",
+    "Exhaustible",
+    "Extent",
     "Features",
+    "FixedRows",
     "Head",
     "Hypothesis",
     "LossSum",
@@ -45,6 +58,7 @@ __all__ = [
     "NoisySpeechBatch",
     "OptimizerFactory",
     "Padded",
+    "PlannedScheduler",
     "RunContext",
     "RunInfo",
     "Scheduler",

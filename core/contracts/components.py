@@ -6,9 +6,10 @@ width, U for target tokens and V for vocabulary entries.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -122,6 +123,48 @@ class Scheduler(Protocol):
         """Return the multiplier of every group's base rate for 1-based optimiser step ``step``.
 
         Raises ConfigError if the shape needs ``total_steps`` and it is not known.
+        """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extent:
+    """How long a run is, as its configuration and data say when it starts.
+
+    Args:
+        total_steps: optimiser steps; None where there is no end.
+        rows_per_step: rows of the data in one step over all ranks; None where steps differ.
+    """
+
+    total_steps: int | None
+    rows_per_step: int | None = None
+
+
+@runtime_checkable
+class PlannedScheduler(Scheduler, Protocol):
+    """A schedule that is laid out when a run starts and kept with it (kind ``scheduler``)."""
+
+    @property
+    def total_steps(self) -> int | None:
+        """Last step of the planned schedule."""
+
+    @property
+    def binding(self) -> bool:
+        """Whether training ends with the schedule although its own budget says otherwise."""
+
+    def plan(self, extent: Extent) -> None:
+        """Lay the schedule out for a run that starts."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the plan: JSON-serialisable, and saved with every checkpoint."""
+
+    def resume(self, state: Mapping[str, Any], *, step: int) -> list[str]:
+        """Take a saved plan over from a run that is at ``step``; called after :meth:`plan`.
+
+        Returns:
+            Lines on what differs from the configuration.
+
+        Raises:
+            ConfigError: the run cannot go on with both.
         """
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from core.contracts.records import Artifact, Batch, SpeechBatch
 
@@ -92,6 +92,31 @@ class BatchStream(Protocol):
         Raises:
             DataError: the data are not those of the state, and ``allow_data_change`` is not set.
         """
+
+
+@runtime_checkable
+class Exhaustible(Protocol):
+    """A batch stream that may have given all there is before its epoch is complete.
+
+    Training then stops as if asked to: it saves, ends with status 0, and the same command goes on
+    once there is more.
+    """
+
+    @property
+    def exhausted(self) -> str | None:
+        """What was used up and how to get more, the same on all ranks; None while it goes on."""
+
+
+@runtime_checkable
+class FixedRows(Protocol):
+    """A batch stream whose micro-batches all have the same number of rows, the last perhaps less.
+
+    A schedule of steps is then one of rows, which a resume can be held to.
+    """
+
+    @property
+    def rows_per_batch(self) -> int:
+        """Rows of a micro-batch."""
 
 
 class DataModule(Protocol):

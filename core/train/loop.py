@@ -12,7 +12,15 @@ from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-from core.contracts import Batch, BatchStream, Tracker
+from core.contracts import (
+    Batch,
+    BatchStream,
+    Exhaustible,
+    Extent,
+    FixedRows,
+    PlannedScheduler,
+    Tracker,
+)
 from core.dist.ranks import Ranks
 from core.errors import ConfigError, TrainingError
 from core.experiment import Experiment
@@ -72,7 +80,8 @@ class Loop:
         self.say = say
         self.environment = environment
         self.stopping = False
-        """A signal asked some rank to stop; the step that was just taken is the last."""
+        """A signal asked some rank to stop, or the data are used up for now; the step that was just
+        taken is the last."""
         self.progress = Progress()
         self.window = Window()
         self.metrics: dict[str, float] = {}
@@ -89,7 +98,11 @@ class Loop:
         self.optimizer = experiment.optimizer(self.task)
         for group in self.optimizer.param_groups:
             group.setdefault("initial_lr", group["lr"])
+        self.scheduler = experiment.scheduler
         self.total_steps = self._total_steps()
+        if isinstance(self.scheduler, PlannedScheduler):
+            extent = Extent(total_steps=self.total_steps, rows_per_step=self._rows_per_step())
+            self.scheduler.plan(extent)
         self.stepper = Stepper(
             task=self.task, optimizer=self.optimizer, trainer=self.trainer, ranks=ranks
         )
@@ -102,7 +115,10 @@ class Loop:
     # ------------------------------------------------------------------------------ training
 
     def train(self) -> str:
-        """Train until the budget is used or a signal arrives; return ``finished`` or ``stopped``.
+        """Train until the budget or the data are used up or a signal arrives.
+
+        Returns:
+            ``finished`` where the budget is used, else ``stopped``.
 
         Raises:
             TrainingError: if losses stay non-finite or memory does not suffice.
@@ -125,10 +141,12 @@ class Loop:
                 taken += 1
                 report = self._step(batches)
                 self._after_step(report)
-                if report.stop:
+                if report.stop or (self.stopping and not self.done):
                     return "stopped"
                 if self.done:
                     break
+            if taken == 0 and self.exhausted is not None:
+                return "stopped"
             if taken == 0:
                 raise TrainingError("the training data gave no batch; see the filters in log.txt")
             self.progress.epoch = self.stream.epoch
@@ -136,10 +154,17 @@ class Loop:
 
     @property
     def done(self) -> bool:
-        """Whether the budget of steps or epochs is used."""
+        """Whether the budget of steps or epochs is used, or a kept schedule is at its end."""
+        at_end = self.total_steps is not None and self.progress.step >= self.total_steps
         if self.trainer.max_epochs is not None:
-            return self.progress.epoch >= self.trainer.max_epochs
-        return self.total_steps is not None and self.progress.step >= self.total_steps
+            kept = isinstance(self.scheduler, PlannedScheduler) and self.scheduler.binding
+            return self.progress.epoch >= self.trainer.max_epochs or (kept and at_end)
+        return at_end
+
+    @property
+    def exhausted(self) -> str | None:
+        """What the data lack to go on, None while they do not lack anything."""
+        return self.stream.exhausted if isinstance(self.stream, Exhaustible) else None
 
     def _steps(self) -> Iterator[tuple[Batch, ...]]:
         """Group the rest of the epoch into steps; a step never spans two epochs."""
@@ -161,7 +186,7 @@ class Loop:
 
     def _step(self, batches: tuple[Batch, ...]) -> StepReport:
         step = self.progress.step + 1
-        factor = self.experiment.scheduler.factor(step, self.total_steps)
+        factor = self.scheduler.factor(step, self.total_steps)
         for group in self.optimizer.param_groups:
             group["lr"] = group["initial_lr"] * factor
         moved = tuple(batch.to(self.ranks.device) for batch in batches)
@@ -173,21 +198,23 @@ class Loop:
         self.progress.epoch = self.stream.epoch
         self.progress.utterances += sum(len(batch) for batch in moved)
         self.progress.seconds += sum(batch.seconds for batch in moved)
-        if report.finite and self.ema:
-            self.ema.update()
         if report.finite or report.overflow:
             self.progress.nonfinite_in_a_row = 0
         else:
             self._answer_nonfinite(moved, report)
+        self.task.after_step(finite=report.finite)
+        if report.finite and self.ema:
+            self.ema.update()
         return report
 
     def _after_step(self, report: StepReport) -> None:
         self._record(report)
-        self.stopping = report.stop
+        exhausted = self.exhausted is not None
+        self.stopping = report.stop or exhausted
         if self.progress.step % self.trainer.log_every == 0 or self.done:
             self._log()
         due = self.progress.step % self.trainer.validate_every == 0
-        if (due or self.done) and self.experiment.data.eval_splits:
+        if (due or self.done or exhausted) and self.experiment.data.eval_splits:
             self.validate()
         self._each("on_step_end")
 
@@ -277,6 +304,7 @@ class Loop:
         return {
             "progress": vars(self.progress).copy(),
             "total_steps": self.total_steps,
+            "schedule": self._plan(),
             "stream": self.stream.state_dict(),
             "window": self.window.state_dict(),
             "metrics": dict(self.metrics),
@@ -291,9 +319,14 @@ class Loop:
         """Go on from what :meth:`state_dict` returned.
 
         Raises:
+            ConfigError: the schedule cannot be kept under this configuration.
             DataError: the training data are not those of the state, and that was not allowed.
         """
         self.progress = Progress(**state["progress"])
+        if isinstance(self.scheduler, PlannedScheduler):
+            for line in self.scheduler.resume(state.get("schedule", {}), step=self.progress.step):
+                self.say(line)
+            self.total_steps = self.scheduler.total_steps
         self.stream.load_state_dict(state["stream"], allow_data_change=allow_data_change)
         self.window.load_state_dict(state["window"])
         self.metrics = dict(state["metrics"])
@@ -323,6 +356,16 @@ class Loop:
     def _each(self, hook: str) -> None:
         for callback in self.callbacks:
             getattr(callback, hook)(self)
+
+    def _plan(self) -> dict[str, Any]:
+        if isinstance(self.scheduler, PlannedScheduler):
+            return self.scheduler.state_dict()
+        return {}
+
+    def _rows_per_step(self) -> int | None:
+        if not isinstance(self.stream, FixedRows):
+            return None
+        return self.stream.rows_per_batch * self.trainer.accumulation * self.ranks.world_size
 
     def _total_steps(self) -> int | None:
         """Return the length of the schedule; by epochs it is that of the first, many times."""

@@ -12,6 +12,7 @@ import fiddle as fdl
 import torch
 
 from core.checkpoint import format as checkpoint_format
+from core.checkpoint.branch import branch
 from core.checkpoint.match import load_strict
 from core.checkpoint.store import CheckpointStore
 from core.config import snapshot
@@ -50,6 +51,8 @@ class RunOptions:
             anything else is the run directory to go on with, whatever its configuration was.
         init_from: run or checkpoint whose weights start this run, or the URI of a file of another
             toolkit, such as ``nemo:model.nemo``; None for fresh weights.
+        branch_from: run or checkpoint whose whole state this run goes on from, in a directory of
+            its own; None to start anew.
         allow_data_change: go on although a manifest is not the one of the checkpoint.
     """
 
@@ -57,7 +60,19 @@ class RunOptions:
     directory: Path | None = None
     resume: str = "auto"
     init_from: str | None = None
+    branch_from: str | None = None
     allow_data_change: bool = False
+
+    def __post_init__(self) -> None:
+        if self.init_from is not None and self.branch_from is not None:
+            raise ConfigError(
+                "--init-from takes weights alone and --branch-from everything; give one of them"
+            )
+
+    @property
+    def origin(self) -> str | None:
+        """What the run starts from, for its name; None for fresh weights."""
+        return f"branch:{self.branch_from}" if self.branch_from is not None else self.init_from
 
 
 @dataclass
@@ -101,7 +116,7 @@ def run(composed: Composed, options: RunOptions, write: Callable[[str], None]) -
                 root=options.root,
                 directory=options.directory,
                 resume=options.resume,
-                init_from=options.init_from,
+                init_from=options.origin,
                 ranks=joined,
                 say=notes.append,
             )
@@ -146,6 +161,8 @@ class _Run:
     def execute(self) -> Outcome:
         """Build, restore, train, test."""
         checkpoint = self._find_checkpoint()
+        if checkpoint is not None:
+            self._check_origin(checkpoint)
         # Weights are drawn from the seed alone, so that every rank draws the same.
         seed = self.composed.config.seed
         seed_everything(seed)
@@ -159,17 +176,14 @@ class _Run:
         experiment.data.setup(context)
         experiment.task.setup(context)
         experiment.task.to(self.ranks.device)
-        if self.options.init_from is not None:
-            if checkpoint is not None:
-                self._check_origin(checkpoint)
-            else:
-                for line in initialise(
-                    experiment.task,
-                    self.options.init_from,
-                    config=self.composed.config,
-                    assets=self.run_dir.assets,
-                ):
-                    self.say(line)
+        if self.options.init_from is not None and checkpoint is None:
+            for line in initialise(
+                experiment.task,
+                self.options.init_from,
+                config=self.composed.config,
+                assets=self.run_dir.assets,
+            ):
+                self.say(line)
         # From here on ranks draw different numbers: dropout, masks.
         seed_everything(seed, self.ranks.rank)
         tracker = self._tracker(experiment)
@@ -207,17 +221,38 @@ class _Run:
             store = CheckpointStore(self.run_dir.checkpoints)
             store.clean(self.say)
             found = store.latest(self.say)
+            if found is None and self.options.branch_from is not None:
+                found = self._branch(Path(self.options.branch_from))
         chosen: Path | None = self.ranks.broadcast(found)
         return chosen
 
+    def _branch(self, source: Path) -> Path:
+        found = branch(source, checkpoints=self.run_dir.checkpoints, assets=self.run_dir.assets)
+        self.say(f"branched from {source}: {found.name}")
+        return found
+
     def _check_origin(self, checkpoint: Path) -> None:
-        """Refuse to go on with a run that did not start from the weights that are now named."""
-        started_from = snapshot.read_header(checkpoint).get("init_from")
-        if started_from != self.options.init_from:
-            raise ConfigError(
-                f"--init-from {self.options.init_from}: {self.run_dir.path} exists and was started "
-                f"from {started_from or 'fresh weights'}; add --resume never or another --run-dir"
-            )
+        """Refuse to go on with a run that did not start from what is now named."""
+        headers = {
+            # A branch begins with a checkpoint that another run has saved.
+            "branch_from": self._former_header(),
+            "init_from": snapshot.read_header(checkpoint),
+        }
+        for option, header in headers.items():
+            wanted = getattr(self.options, option)
+            started_from = header.get(option)
+            if wanted is not None and header and started_from != wanted:
+                raise ConfigError(
+                    f"--{option.replace('_', '-')} {wanted}: {self.run_dir.path} exists and was "
+                    f"started from {started_from or 'fresh weights'}; add --resume never or "
+                    "another --run-dir"
+                )
+
+    def _former_header(self) -> dict[str, Any]:
+        """Return what was saved with the run's configuration, nothing for a new run."""
+        if not (self.run_dir.config_dir / snapshot.JSON_NAME).is_file():
+            return {}
+        return snapshot.read_header(self.run_dir.config_dir)
 
     def _restore(self, loop: Loop, checkpoint: Path) -> None:
         load_strict(loop.task, checkpoint_format.read_model(checkpoint), source=str(checkpoint))
@@ -269,6 +304,8 @@ class _Run:
             "presets": list(self.composed.presets),
             "changes": list(self.composed.changes),
             "init_from": self.options.init_from,
+            # A branch stays one when it is resumed by its name.
+            "branch_from": self.options.branch_from or self._former_header().get("branch_from"),
         }
 
     def _header(self, loop: Loop, checkpoint: Path | None) -> None:
@@ -336,6 +373,8 @@ class _Run:
             self.run_dir.set_status(status, step=loop.progress.step)
         if status == "stopped":
             outcome.exit_code = self.stop.exit_code
+            if loop.exhausted is not None and not self.stop.requested:
+                self.say(loop.exhausted)
             self.say(
                 f"stopped at step {loop.progress.step} and saved; the same command goes on from it"
             )
