@@ -191,6 +191,25 @@ def test_padding_in_single_precision() -> None:
         torch.testing.assert_close(together[index], alone[0], rtol=1e-5, atol=1e-5)
 
 
+def test_mixed_precision_is_near_full_precision() -> None:
+    model = make_model(scale=0.05).eval()
+    latents, features = (x.float() for x in inputs(model))
+    text, codes = padded(*TEXTS), padded(*CODES)
+
+    def states() -> Tensor:
+        emotion = model.emotion_vector(features, LENGTHS)
+        hidden = model.hidden(latents, emotion, text, codes)
+        return hidden.semantic[hidden.semantic_mask].float()
+
+    full = states()
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = states()
+    mixed.square().mean().backward()
+    assert float((mixed - full).detach().norm() / full.detach().norm()) < 0.05
+    gradients_ = gradients(model).values()
+    assert all(g.isfinite().all() and g.dtype == torch.float32 for g in gradients_)
+
+
 def test_padding_of_texts_between_is_seen_as_published() -> None:
     last = make_model().double().eval()
     between = make_model(text_padding="between").double().eval()
