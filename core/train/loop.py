@@ -86,6 +86,8 @@ class Loop:
         self.window = Window()
         self.metrics: dict[str, float] = {}
         """The newest validation metrics, and test metrics at the end."""
+        self.logged: dict[str, float] = {}
+        """Training metrics of the newest log line alone."""
         self.batches: tuple[Batch, ...] = ()
         """Micro-batches of the step that was just taken, on this rank."""
         self.validated_at = 0
@@ -259,6 +261,7 @@ class Loop:
         values["train/lr"] = self.optimizer.param_groups[0]["lr"]
         if self.stepper.scaler.is_enabled():
             values["train/loss_scale"] = self.stepper.scaler.get_scale()
+        self.logged = values
         self.metrics.update(values)
         self.record(values)
 
