@@ -86,7 +86,9 @@ def experiment(
         released: the form of the released weights ``ssl_en_nest_large_v1.0``: 18 layers, and the
             features and subsampling of NeMo before 2.5; for ``scale=full size=large``.
         faithful: do as NeMo 2.5 to 2.7 does where Sori does otherwise by default: batch statistics
-            over padding, and the bookkeeping of speech that is not augmented.
+            over padding, and the bookkeeping of speech that is not augmented. What has no option
+            since nobody can want it, such as a NaN loss of short speech, is listed with the task
+            and with the noise sampler.
         blind: hide all audio from the encoder, to measure what can be guessed without it.
         train: source of training speech, such as ``nemo:train.json``; None for the scale's own.
         validation: source that decides which weights are best.
@@ -233,6 +235,7 @@ def _as_released(config: fdl.Config[Experiment]) -> None:
     config.task.encoder.layers = 18
     config.task.encoder.mask_subsampling = False
     config.task.features.edges = "reflect"
+    config.task.features.pad_to = 16  # without masks, this padding reaches the last real frame
 
 
 def _as_nemo(config: fdl.Config[Experiment]) -> None:

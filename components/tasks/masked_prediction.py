@@ -80,7 +80,7 @@ class MaskedPredictionTask(Task):
     the targets that lie in the blocks. Where NeMo 2.7 behaves otherwise than one would want, this
     is what is done here, and which option is faithful instead:
 
-    * A batch without a counted target has loss 0 and moves nothing; NeMo's loss is NaN.
+    * A step without a counted target moves no weight and is logged as such; NeMo's loss is NaN.
     * The loss of a step is the mean over the counted targets of all micro-batches and ranks; NeMo
       averages the means of ranks, whatever they counted.
     * In evaluation the mask of an utterance depends on its id and the seed alone, and figures are

@@ -87,7 +87,7 @@ class CheckpointStore:
     def name(self, step: int, epoch: int, metrics: Mapping[str, float]) -> str:
         """Return the name of a checkpoint, such as ``step_00012000-epoch03-val0.4123``."""
         value = metrics.get(self.monitor)
-        shown = "" if value is None else f"-val{value:.4f}"
+        shown = f"-val{value:.4f}" if value is not None and math.isfinite(value) else ""
         return f"step_{step:08d}-epoch{epoch:02d}{shown}"
 
     def save(

@@ -34,6 +34,9 @@ from core.train.step import Stepper, StepReport
 from core.train.validation import evaluate_split
 from core.train.window import Window
 
+COUNTED = ("skipped_steps", "steps_without_target")
+"""Of these a log line tells the number since the last one, not an average."""
+
 
 @dataclass
 class Progress:
@@ -243,21 +246,23 @@ class Loop:
 
     def _record(self, report: StepReport) -> None:
         if not report.finite:
-            self.window.add("skipped_steps", 1.0, 1.0)
+            self.window.add("skipped_steps", 1.0)
             return
-        self.window.add("loss", report.objective)
-        self.window.add("grad_norm", report.grad_norm)
+        if any(report.sums[name][1] > 0 for name in self.task.loss_names):
+            self.window.add("loss", report.objective)
+            self.window.add("grad_norm", report.grad_norm)
+        else:  # A loss of 0 would look like success.
+            self.window.add("steps_without_target", 1.0)
         for name, (total, count) in report.sums.items():
             self.window.add(name, total, count)
 
     def _log(self) -> None:
-        averages = self.window.averages()
-        skipped, _ = self.window.sums.get("skipped_steps", (0.0, 0.0))
+        numbers = {name: self.window.sums[name][0] for name in COUNTED if name in self.window.sums}
+        averages = self.window.averages() | numbers
         self.window.reset()
-        averages.pop("skipped_steps", None)
         values = {f"train/{name}": value for name, value in averages.items()}
-        if skipped:
-            values["train/skipped_steps"] = skipped
+        for name in ("train/loss", "train/grad_norm", *(f"train/{name}" for name in COUNTED)):
+            self.metrics.pop(name, None)  # What this window does not have must not look recent.
         values["train/lr"] = self.optimizer.param_groups[0]["lr"]
         if self.stepper.scaler.is_enabled():
             values["train/loss_scale"] = self.stepper.scaler.get_scale()

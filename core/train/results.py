@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 RESULTS = "results.json"
+ERROR_RATES = ("cer", "eer", "wer")
+"""Metrics that people read in percent."""
 
 
 def read_results(path: Path) -> dict[str, float]:
@@ -42,4 +44,4 @@ def result_lines(metrics: Mapping[str, float]) -> list[str]:
 def _cell(name: str, value: float | None) -> str:
     if value is None:
         return "-"
-    return f"{value:.2%}" if name.endswith("er") else f"{value:.4f}"
+    return f"{value:.2%}" if name in ERROR_RATES else f"{value:.4f}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
@@ -26,6 +27,8 @@ def evaluate_split(
     say: Callable[[str], None],
 ) -> dict[str, float]:
     """Return ``split/name`` averages, each a sum over all ranks divided by its count.
+
+    What no utterance counted for is NaN, and said.
 
     Utterances that could not be used are named one by one and counted as ``split/skipped``, and
     what batches report of how they were made is counted by its name, as ``split/noise_retries``.
@@ -66,7 +69,7 @@ def evaluate_split(
     lost = [line for lines in ranks.gather(skipped) for line in lines]
     for line in lost:
         say(f"{split}: skipped {line}")
-    averages = _averages(sums, utterances, split=split, ranks=ranks)
+    averages = _averages(sums, utterances, split=split, ranks=ranks, say=say)
     averages |= {f"{split}/skipped": float(len(lost))} if lost else {}
     return averages | _events(events, split=split, ranks=ranks, say=say)
 
@@ -84,7 +87,12 @@ def _events(
 
 
 def _averages(
-    sums: dict[str, float], utterances: int, *, split: str, ranks: Ranks
+    sums: dict[str, float],
+    utterances: int,
+    *,
+    split: str,
+    ranks: Ranks,
+    say: Callable[[str], None],
 ) -> dict[str, float]:
     # A rank without a batch has no names yet; all must reduce the same vector.
     names = sorted({name for held in ranks.gather(sorted(sums)) for name in held})
@@ -93,8 +101,15 @@ def _averages(
     if summed["utterances"] == 0:
         raise TrainingError(f"the evaluation split '{split}' has no usable utterance")
     metrics = {name.removesuffix(".total") for name in names if name.endswith(".total")}
+    empty = [name for name in sorted(metrics) if summed[f"{name}.count"] == 0]
+    if empty:
+        say(f"{split}: nothing was counted for {', '.join(empty)}")
     return {
-        f"{split}/{name}": summed[f"{name}.total"] / summed[f"{name}.count"]
+        f"{split}/{name}": _ratio(summed[f"{name}.total"], summed[f"{name}.count"])
         for name in sorted(metrics)
-        if summed[f"{name}.count"] > 0
     }
+
+
+def _ratio(total: float, count: float) -> float:
+    """Return the average; NaN of nothing, which trackers and checkpoints know from a bad value."""
+    return total / count if count > 0 else math.nan

@@ -83,6 +83,7 @@ def test_released_weights_have_the_numerics_of_their_time() -> None:
     assert task.encoder.layers == 18
     assert task.encoder.mask_subsampling is False
     assert task.features.edges == "reflect"
+    assert task.features.pad_to == 16
 
 
 def test_faithful_sets_every_option_that_is_nemos() -> None:

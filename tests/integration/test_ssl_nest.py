@@ -168,6 +168,34 @@ def test_ugly_manifests_neither_crash_nor_give_nan_and_everything_is_counted(ugl
     assert "left out 1 utterance, 0.00 h whose header cannot be read" in done.stdout
 
 
+def test_speech_in_which_nothing_is_counted_neither_trains_nor_ends_a_run(ugly: Path) -> None:
+    """Six frames are masked, but a target is counted from seven of eight on."""
+    (ugly / "short.json").write_text('{"audio_filepath": "tiny.wav"}\n')
+    run = ugly / "run"
+    done = sori(
+        "core.run",
+        NEST,
+        f"train=nemo:{ugly / 'short.json'}",
+        f"validation=nemo:{ugly / 'short.json'}",
+        *TINY,
+        "data.min_seconds=0.01",
+        "data.repeat_to_seconds=0",
+        "task.masking.block_size=40",
+        "trainer.max_steps=4",
+        "--run-dir",
+        run,
+        cwd=ugly,
+    )
+    assert "val: nothing was counted for accuracy, loss" in done.stdout
+    assert "no target counted" in done.stdout
+    assert "loss 0.0000" not in done.stdout
+    first, last = sorted((run / "checkpoints").glob("step_*"))
+    trained = read_model(first), read_model(last)
+    for name, value in trained[0].items():
+        if "running" not in name and not name.startswith("use."):
+            assert torch.equal(value, trained[1][name]), name
+
+
 def test_noise_that_is_all_missing_becomes_white_noise_and_is_counted(ugly: Path) -> None:
     lines = (ugly / "noise.json").read_text().splitlines(keepends=True)
     (ugly / "gone.json").write_text("".join(lines[1:]))

@@ -127,6 +127,8 @@ def describe(loop: Loop, speeds: Mapping[str, float]) -> str:
     parts = [f"epoch {loop.progress.epoch}"]
     if "train/loss" in metrics:
         parts.append(f"loss {metrics['train/loss']:.4f}")
+    elif "train/steps_without_target" in metrics:
+        parts.append("no target counted")
     if "train/grad_norm" in metrics:
         parts.append(f"grad {metrics['train/grad_norm']:.2f}")
     parts.append(f"lr {metrics.get('train/lr', 0.0):.2e}")

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import math
 from contextlib import nullcontext
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 
-from core.contracts import Skipped
+from core.contracts import MetricSum, Skipped
 from core.dist.ranks import Ranks
 from core.errors import TrainingError
 from core.train.validation import evaluate_split
@@ -54,3 +56,23 @@ def test_what_batches_report_is_counted_by_name() -> None:
     )
     assert found["val/noise_retries"] == 3.0
     assert said == ["val: noise retries: 3"]
+
+
+def test_what_nothing_counted_for_is_unknown_and_said() -> None:
+    class Unheard(ToyTask):
+        def evaluate(self, batch: Any) -> dict[str, MetricSum]:
+            return {**super().evaluate(batch), "accuracy": MetricSum(total=0.0, count=0.0)}
+
+    said: list[str] = []
+    found = evaluate_split(
+        Unheard(),
+        [toy_batch(2, 1)],
+        split="val",
+        ranks=ALONE,
+        autocast=nullcontext,
+        seed=0,
+        say=said.append,
+    )
+    assert math.isnan(found["val/accuracy"])
+    assert math.isfinite(found["val/loss"])
+    assert said == ["val: nothing was counted for accuracy"]
