@@ -201,3 +201,43 @@ def test_pictures_and_audio_are_made_for_as_many_utterances_as_asked() -> None:
     with torch.no_grad():
         artifacts = task.artifacts(batch([16000, 9000]), limit=1)
     assert [a.name for a in artifacts] == ["clean/a", "noisy/a", "masked/a"]
+
+
+def tones(count: int, seed: int) -> NoisySpeechBatch:
+    """Utterances of one of four notes each: a hidden stretch sounds like what is around it."""
+    generator = torch.Generator().manual_seed(seed)
+    notes = torch.tensor([300.0, 700.0, 1300.0, 2300.0])
+    hertz = notes[torch.randint(0, 4, (count, 1), generator=generator)]
+    time = torch.arange(8000) / RATE
+    audio = 0.3 * torch.sin(2 * torch.pi * hertz * time)
+    audio = audio + 0.01 * torch.randn(audio.shape, generator=generator)
+    padded = Padded(values=audio, lengths=torch.full((count,), 8000))
+    return NoisySpeechBatch(
+        ids=tuple(f"{seed}-{row}" for row in range(count)),
+        sample_rate=RATE,
+        clean_audio=padded,
+        noisy_audio=padded,
+    )
+
+
+def learnt_accuracy(*, hide_all: bool) -> float:
+    task = build(
+        features=LogMel(sample_rate=RATE, num_bins=16, normalization="per_utterance"),
+        masking=RandomBlockMasking(block_size=16, mask_prob=0.05, hide_all=hide_all),
+        quantizer=RandomProjectionQuantizer(codebook_size=20),
+    )
+    optimizer = torch.optim.AdamW([p for p in task.parameters() if p.requires_grad], lr=1e-2)
+    for step in range(80):
+        loss = task.step(task.prepare(tones(8, step)))["masked_prediction"]
+        optimizer.zero_grad()
+        (loss.total / loss.count).backward()
+        optimizer.step()
+    with torch.no_grad():
+        hits, count = value(task.eval().evaluate(tones(64, 1000)), "accuracy")
+    return hits / count
+
+
+def test_hidden_targets_are_learnt_from_what_is_heard_and_not_from_nothing() -> None:
+    heard, blind = learnt_accuracy(hide_all=False), learnt_accuracy(hide_all=True)
+    assert heard > 0.65
+    assert blind < 0.5
