@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import types
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from core import catalog
@@ -58,7 +59,7 @@ def _options(query: str, component: Callable[..., Any], label: str) -> dict[str,
                 f"{label}: unknown option '{key}'; " + suggest(key, accepted, noun="options")
             )
         try:
-            options[key] = _converted(text, accepted[key])
+            options[key] = converted(text, accepted[key])
         except ValueError as error:
             raise ConfigError(f"{label}: option {key}: {error}") from error
     return options
@@ -72,7 +73,7 @@ def _accepted(component: Callable[..., Any]) -> Mapping[str, Any]:
     return {name: hints[name] for name in signature.parameters if name != "location"}
 
 
-def _converted(text: str, hint: Any) -> Any:  # noqa: ANN401
+def converted(text: str, hint: Any) -> Any:  # noqa: ANN401
     """Read a value of type ``hint`` from text. Raises ValueError saying what was expected."""
     if get_origin(hint) in (Union, types.UnionType):
         return _first_of(text, get_args(hint))
@@ -90,7 +91,7 @@ def _converted(text: str, hint: Any) -> Any:  # noqa: ANN401
             return hint(text)
         except ValueError:
             raise ValueError(f"'{text}' is not of type {hint.__name__}") from None
-    return text
+    return Path(text) if hint is Path else text
 
 
 def _first_of(text: str, hints: tuple[Any, ...]) -> Any:  # noqa: ANN401
@@ -101,7 +102,7 @@ def _first_of(text: str, hints: tuple[Any, ...]) -> Any:  # noqa: ANN401
         if hint is types.NoneType:
             continue
         try:
-            return _converted(text, hint)
+            return converted(text, hint)
         except ValueError as error:
             fault = error
     raise fault

@@ -15,7 +15,8 @@ import orjson
 from lhotse.cut import Cut
 from lhotse.serialization import deserialize_item
 
-from core.data.index import ManifestIndex, Row, checked_duration, open_index
+from core.data.index import ManifestIndex, checked_duration, open_index
+from core.data.lines import Row
 from core.data.source import Seconds
 from core.errors import DataError
 from core.registry import register

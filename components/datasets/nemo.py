@@ -11,7 +11,8 @@ from lhotse import SupervisionSegment
 from lhotse.cut import Cut
 
 from core.data.audio import AudioError, probe, recording
-from core.data.index import ManifestIndex, Row, checked_duration, open_index
+from core.data.index import ManifestIndex, checked_duration, open_index
+from core.data.lines import Row
 from core.data.source import Seconds
 from core.registry import register
 

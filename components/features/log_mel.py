@@ -83,6 +83,8 @@ class LogMel(nn.Module):
             )
         if pad_to < 0:
             raise ConfigError(f"log_mel: pad_to must not be negative, found {pad_to}")
+        self.min_frequency = min_frequency
+        self.max_frequency = max_frequency
         self.seconds_per_frame = self.hop / sample_rate
         self.pre_emphasis = pre_emphasis
         self.dither = dither
@@ -143,7 +145,7 @@ class LogMel(nn.Module):
         """Map (B, S) and (B,) to (B, T, F), T being the frames of an utterance of S samples."""
         reflect = self.edges == "reflect"
         spectrum = torch.stft(
-            _reflected(audio, lengths, self.n_fft) if reflect else audio,
+            reflected(audio, lengths, self.n_fft) if reflect else audio,
             n_fft=self.n_fft,
             hop_length=self.hop,
             win_length=self.window.numel(),
@@ -165,7 +167,7 @@ class LogMel(nn.Module):
         return transform - frames + (-transform % self.pad_to if self.pad_to else 0)
 
 
-def _reflected(audio: Tensor, lengths: Tensor, extent: int) -> Tensor:
+def reflected(audio: Tensor, lengths: Tensor, extent: int) -> Tensor:
     """Mirror each utterance at its own ends, so that frame t is centred on sample ``t * hop``.
 
     One shorter than half of ``extent`` goes back and forth (numpy's ``reflect``), where torch's

@@ -18,11 +18,11 @@ from typing import Any, TypeAlias
 import numpy as np
 import orjson
 
+from core.data.lines import BOM, NAMED_LINES, Row, faults_report, parse_row
 from core.data.plan import Indices
 from core.data.source import Seconds
 from core.errors import DataError
 
-Row: TypeAlias = dict[str, Any]
 CheckRow: TypeAlias = Callable[[Row], tuple[float, str | None]]
 """Returns duration and id (or None) of a row; raises ValueError saying what is wrong with it.
 
@@ -33,10 +33,8 @@ MeasureRow: TypeAlias = Callable[[Row], float]
 
 INDEX_SUFFIX = ".sori-index.npz"
 _VERSION = 2
-_NAMED_LINES = 10
 _THREADS = 16
 _ROWS_AT_ONCE = 4096
-_BOM = b"\xef\xbb\xbf"
 
 
 class ManifestIndex:
@@ -158,22 +156,22 @@ def build_index(path: Path, *, check: CheckRow) -> ManifestIndex:
     count = 0
     seen: dict[str, int] = {}
     with path.open("rb") as file:
-        position = len(_BOM) if file.read(len(_BOM)) == _BOM else 0
+        position = len(BOM) if file.read(len(BOM)) == BOM else 0
         file.seek(position)
         for number, line in enumerate(file, 1):
             offsets.append(position)
             position += len(line)
             try:
-                duration, name = check(_parse(line))
+                duration, name = check(parse_row(line))
                 if name is not None and seen.setdefault(name, number) != number:
                     raise ValueError(f"id '{name}' is also on line {seen[name]}")
                 durations.append(duration)
             except ValueError as error:
                 count += 1
-                if len(faults) < _NAMED_LINES:
+                if len(faults) < NAMED_LINES:
                     faults.append(f"{path}:{number}: {error}")
     if count:
-        raise DataError(_report(path, faults, count, len(offsets)))
+        raise DataError(faults_report(path, faults, count, len(offsets)))
     return ManifestIndex(
         path=path,
         offsets=np.array([*offsets, position], dtype=np.int64),
@@ -206,39 +204,6 @@ def checked_duration(row: Row) -> float:
     if "duration" not in row:
         raise ValueError("no 'duration'; expected seconds")
     raise ValueError(f"duration is {value!r}, a {type(value).__name__}; expected seconds")
-
-
-def _parse(line: bytes) -> Row:
-    try:
-        row = orjson.loads(line)
-    except orjson.JSONDecodeError as error:
-        raise ValueError(_fault(line, error)) from error
-    if not isinstance(row, dict):
-        raise ValueError(f"a JSON {type(row).__name__}; expected an object")
-    return row
-
-
-def _fault(line: bytes, error: orjson.JSONDecodeError) -> str:
-    """Say what is wrong with a line that is not JSON."""
-    if not line.strip():
-        return "blank line"
-    try:
-        line.decode("utf-8")
-    except UnicodeDecodeError as bad:
-        return f"not UTF-8: byte 0x{line[bad.start]:02x} at column {bad.start + 1}"
-    if line.startswith(_BOM):
-        return "a byte order mark inside the file"
-    if any(token in line for token in (b"NaN", b"Infinity")):
-        return f"NaN and Infinity are not JSON (column {error.colno})"
-    if not line.rstrip().endswith(b"}"):
-        return f"truncated JSON ({error.msg}, column {error.colno})"
-    return f"not JSON ({error.msg}, column {error.colno})"
-
-
-def _report(path: Path, faults: list[str], count: int, lines: int) -> str:
-    noun = "bad line" if count == 1 else "bad lines"
-    more = f"\n  and {count - len(faults)} more" if count > len(faults) else ""
-    return f"manifest {path}: {count} {noun} of {lines}:\n  " + "\n  ".join(faults) + more
 
 
 def _digest(path: Path) -> str:

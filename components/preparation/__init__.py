@@ -1,0 +1,1 @@
+"""Verbs of ``core.prepare``: what is made once before training."""
