@@ -154,6 +154,11 @@ class PairStream:
         self._loader = make_loader(Requests(load), loading, sampler=self._ahead, persistent=True)
 
     @property
+    def rows_per_batch(self) -> int:
+        """Rows of a micro-batch, by which a schedule knows how many rows a step has."""
+        return self._plan.batch_size
+
+    @property
     def steps_per_epoch(self) -> int:
         """Micro-batches of this rank in the whole manifest, of which not all may be had yet."""
         return -(-self._supply.total // (self._plan.batch_size * self._plan.world_size))
