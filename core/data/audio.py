@@ -5,18 +5,16 @@ from __future__ import annotations
 import io
 import os
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import soundfile
-import torch
 from lhotse import AudioSource, Recording
 from lhotse.audio.utils import AudioLoadingError, DurationMismatchError
 from lhotse.cut import Cut, MonoCut, MultiCut
-from torchaudio.transforms import Resample
 
+from core.data.resample import resampled
 from core.errors import DataError
 
 Samples: TypeAlias = np.ndarray[Any, np.dtype[np.float32]]
@@ -27,19 +25,35 @@ TRUNCATION_TOLERANCE = 0.1
 """Seconds by which audio may fall short of its declared duration: more than an MP3 encoder's
 padding or a rounded manifest, less than a word."""
 
+LOUDEST = 1e5
+"""Magnitude that no sample may exceed, where full scale is 1: above 16-bit integers that were
+written as floating point, far below where the power of a spectrum overflows."""
+
+Reason: TypeAlias = Literal[
+    "missing file",
+    "empty file",
+    "unreadable file",
+    "not audio",
+    "truncated",
+    "sample rate",
+    "channels",
+    "non-finite samples",
+    "samples out of range",
+    "zero duration",
+]
+"""Why audio cannot be used; short and countable."""
+
 
 class AudioError(DataError):
     """Audio that cannot be used.
 
     Args:
-        reason: short and countable: ``missing file``, ``empty file``, ``unreadable file``,
-            ``not audio``, ``truncated``, ``sample rate``, ``channels``, ``non-finite samples`` or
-            ``zero duration``.
+        reason: by which it is counted.
         detail: what was found and what was expected.
         utterance: id of the utterance.
     """
 
-    def __init__(self, *, reason: str, detail: str, utterance: str) -> None:
+    def __init__(self, *, reason: Reason, detail: str, utterance: str) -> None:
         self.reason = reason
         self.detail = detail
         self.utterance = utterance
@@ -82,7 +96,7 @@ def recording(audio: Path | bytes, *, utterance: str) -> Recording:
 
 
 def load_audio(cut: Cut, *, sample_rate: int, channel: Channel = "refuse") -> Samples:
-    """Return the samples of ``cut`` as (S,) float32 at ``sample_rate``, all finite.
+    """Return the samples of ``cut`` as (S,) float32 at ``sample_rate``, all finite and in range.
 
     A cut that itself names one channel of several is taken at its word; ``channel`` decides for
     all other audio with several channels.
@@ -95,12 +109,8 @@ def load_audio(cut: Cut, *, sample_rate: int, channel: Channel = "refuse") -> Sa
     mono = _one_channel(cut, audio, channel)
     if mono.size == 0:
         raise AudioError(reason="zero duration", detail="no samples", utterance=cut.id)
-    if not np.isfinite(mono).all():
-        bad = int(mono.size - np.isfinite(mono).sum())
-        raise AudioError(
-            reason="non-finite samples", detail=f"{bad} of {mono.size} samples", utterance=cut.id
-        )
-    return mono if rate == sample_rate else _resampled(mono, rate, sample_rate)
+    _check_samples(mono, utterance=cut.id)
+    return mono if rate == sample_rate else resampled(mono, rate, sample_rate)
 
 
 def _plain_source(cut: Cut) -> AudioSource | None:
@@ -194,15 +204,21 @@ def _one_channel(cut: Cut, audio: Samples, channel: Channel) -> Samples:
     return np.ascontiguousarray(audio[:, channel])
 
 
-@lru_cache(maxsize=16)
-def _resampler(source: int, target: int) -> Resample:
-    return Resample(source, target)
-
-
-@torch.inference_mode()
-def _resampled(audio: Samples, source: int, target: int) -> Samples:
-    resampled: Samples = _resampler(source, target)(torch.from_numpy(audio)).numpy()
-    return resampled
+def _check_samples(audio: Samples, *, utterance: str) -> None:
+    if audio.min() >= -LOUDEST and audio.max() <= LOUDEST:  # false where one is NaN
+        return
+    bad = int(audio.size - np.isfinite(audio).sum())
+    if bad:
+        raise AudioError(
+            reason="non-finite samples",
+            detail=f"{bad} of {audio.size} samples",
+            utterance=utterance,
+        )
+    raise AudioError(
+        reason="samples out of range",
+        detail=f"up to {np.abs(audio).max():.3g}; expected up to 1, and at most {LOUDEST:g}",
+        utterance=utterance,
+    )
 
 
 def _opened(audio: Path | bytes, utterance: str) -> soundfile.SoundFile:
@@ -211,12 +227,12 @@ def _opened(audio: Path | bytes, utterance: str) -> soundfile.SoundFile:
     try:
         return soundfile.SoundFile(io.BytesIO(audio) if isinstance(audio, bytes) else audio)
     except (soundfile.LibsndfileError, OSError, TypeError) as error:
-        reason = "not audio" if isinstance(audio, bytes) else _file_fault(audio)
+        reason: Reason = "not audio" if isinstance(audio, bytes) else _file_fault(audio)
         detail = _name(audio) if reason != "not audio" else f"{_name(audio)}: {error}"
         raise AudioError(reason=reason, detail=detail, utterance=utterance) from error
 
 
-def _file_fault(path: Path) -> str:
+def _file_fault(path: Path) -> Reason:
     if not path.exists():
         return "missing file"
     if not os.access(path, os.R_OK):

@@ -80,6 +80,23 @@ def test_samples_that_are_not_finite_never_pass(tmp_path: Path) -> None:
     assert (error.reason, error.detail) == ("non-finite samples", "2 of 16000 samples")
 
 
+@pytest.mark.parametrize("peak", [1e18, -1e18, 1.01e5])
+def test_samples_far_beyond_full_scale_never_pass(tmp_path: Path, peak: float) -> None:
+    samples = tone(1.0)
+    samples[100] = peak
+    soundfile.write(tmp_path / "u.wav", samples, RATE, subtype="FLOAT")
+    error = refusal(declared(tmp_path / "u.wav", seconds=1.0))
+    assert error.reason == "samples out of range"
+    assert error.detail == f"up to {abs(peak):.3g}; expected up to 1, and at most 100000"
+
+
+def test_integers_written_as_floating_point_are_audio(tmp_path: Path) -> None:
+    samples = np.round(tone(1.0) * 32767)
+    soundfile.write(tmp_path / "u.wav", samples, RATE, subtype="FLOAT")
+    audio = load_audio(declared(tmp_path / "u.wav", seconds=1.0), sample_rate=RATE)
+    assert np.array_equal(audio, samples)
+
+
 def test_silence_is_audio(tmp_path: Path) -> None:
     path = tmp_path / "u.wav"
     soundfile.write(path, np.zeros(RATE), RATE)
@@ -105,7 +122,7 @@ def test_offset_and_duration_select_samples(tmp_path: Path) -> None:
     assert refusal(late).reason == "truncated"
 
 
-@pytest.mark.parametrize("rate", [8000, 22050, 44100, 48000])
+@pytest.mark.parametrize("rate", [8000, 11111, 22050, 44100, 48000])
 def test_resampling_keeps_length_and_pitch(tmp_path: Path, rate: int) -> None:
     path = write_wav(tmp_path / "u.wav", 1.0, rate=rate)
     audio = load_audio(cut_of(path), sample_rate=RATE)
