@@ -29,7 +29,8 @@ class NoisySpeechData:
     (NeMo draws validation anew each time, so that a part of every change in its loss is luck.)
 
     What had to be repeated, redrawn or replaced is in the batches' ``events``, which the callback
-    ``events`` reports.
+    ``events`` reports. Noise of which nothing can be read is replaced by white noise: the summary
+    and a warning say so, and every draw is counted.
 
     Args:
         train: source of training, such as ``nemo:train.jsonl``.
@@ -126,7 +127,7 @@ class NoisySpeechData:
         """Open all sources; with ``context.training`` unset, none before it is asked for.
 
         Raises:
-            DataError: a source is missing or damaged, or has no noise to draw.
+            DataError: a source is missing, empty or damaged.
             ConfigError: a URI is not valid, two splits share a name, or noise is a stream.
         """
         self._splits.setup(context)

@@ -159,12 +159,13 @@ def test_ugly_manifests_neither_crash_nor_give_nan_and_everything_is_counted(ugl
     numbers = [v for row in rows for k, v in row.items() if k.startswith(("train/", "val/"))]
     assert all(np.isfinite(numbers))
     last = {name: value for row in rows for name, value in row.items()}
-    assert last["data/noise_retries"] > 0
+    assert last["data/noise_retries"] == last["data/noise_retries_missing_file"] > 0
+    assert "gone" in (run / "log.txt").read_text(), "the first failure is named"
     assert last["data/silent_clips"] > 0
     assert last["data/no_other_speaker"] > 0
     assert any(row.get("train/short_share", 0) > 0 for row in rows)
     assert "6 of 7 rows have no duration" in done.stdout
-    assert "the first of them never_was.wav" in done.stdout
+    assert f"the first of them {ugly / 'never_was.wav'}" in done.stdout
     assert "left out 1 utterance, 0.00 h whose header cannot be read" in done.stdout
 
 

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from lhotse import CutSet
 from components.augmentations.multi_speaker_noise import MultiSpeakerNoise
 from components.datasets.nemo import NemoSource
 from components.datasets.noisy_speech import NoisySpeechData
+from components.features.log_mel import LogMel
 from core.contracts import Batch, NoisySpeechBatch, RunContext
 from core.errors import ConfigError, DataError
 from tests.core.data.corpus_files import RATE, mixed_durations, write_corpus, write_lines, write_wav
@@ -231,11 +234,79 @@ def test_noise_with_missing_files_is_drawn_again_then_replaced(
     none = f"nemo:{write_lines(tmp_path / 'none.jsonl', rows[1:])}"
     only = MultiSpeakerNoise(prob=1.0, noise_ratio=1.0)
     found = taken(ready(manifest, tmp_path, noise=some, augmentation=only).train_stream())
-    assert set(events(found)) == {"noise retries"}
+    assert set(events(found)) == {"noise retries", "noise retries missing file"}
     assert all(any(row) for row in by_name(found).values())
     found = taken(ready(manifest, tmp_path, noise=none, augmentation=only).train_stream())
-    assert events(found) == {"noise retries": 20 * 40, "noise fallbacks": 40}
+    assert events(found) == {
+        "noise retries": 20 * 40,
+        "noise retries missing file": 20 * 40,
+        "noise fallbacks": 40,
+    }
     assert all(any(row) for row in by_name(found).values())
+
+
+@contextmanager
+def log_file(path: Path) -> Iterator[Path]:
+    """Record warnings of all loggers as a run directory does."""
+    handler = logging.FileHandler(path, encoding="utf-8")
+    logging.getLogger().addHandler(handler)
+    try:
+        yield path
+    finally:
+        logging.getLogger().removeHandler(handler)
+        handler.close()
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_why_noise_fails_reaches_the_log_from_workers_once(
+    manifest: Path, tmp_path: Path, workers: int
+) -> None:
+    soundfile.write(tmp_path / "stereo.wav", np.zeros((RATE, 2)), RATE)
+    rows = [{"audio_filepath": "stereo.wav", "duration": 1.0}]
+    noise = f"nemo:{write_lines(tmp_path / 'noise.jsonl', rows)}"
+    only = MultiSpeakerNoise(prob=1.0, noise_ratio=1.0)
+    with log_file(tmp_path / "log.txt") as log:
+        data = ready(manifest, tmp_path, noise=noise, augmentation=only, workers=workers)
+        stream = data.train_stream()
+        for batches in (stream, stream, data.eval_batches("dev"), data.eval_batches("dev")):
+            assert events(taken(batches))["noise retries channels"] == 20 * 40
+        lines = log.read_text(encoding="utf-8").splitlines()
+    assert len(lines) == 2, "each evaluation has workers of its own, which must not say it again"
+    assert "stereo.wav: channels: 2 channels, and channel='refuse'" in lines[0]
+    assert "20 clips in a row could not be used; white noise is used" in lines[1]
+
+
+def test_noise_of_unknown_duration_is_white_noise_from_the_start(
+    manifest: Path, tmp_path: Path
+) -> None:
+    bare = f"nemo:{write_lines(tmp_path / 'n.jsonl', [{'audio_filepath': 'gone.wav'}])}"
+    only = MultiSpeakerNoise(prob=1.0, noise_ratio=1.0)
+    with log_file(tmp_path / "log.txt") as log:
+        data = ready(manifest, tmp_path, noise=bare, augmentation=only)
+        assert "none of 1 clips has a duration" in log.read_text(encoding="utf-8")
+    assert any(line.startswith(f"noise: {bare}: WARNING: none of 1") for line in data.summary())
+    found = taken(data.train_stream())
+    assert events(found) == {"noise fallbacks": 40}
+    assert all(any(row) for row in by_name(found).values())
+
+
+def test_overloud_clips_are_skipped_and_what_passes_has_finite_features(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for name, peak in (("over", 1e18), ("loud", 9e4), ("integers", 32767.0), ("plain", 0.5)):
+        audio = rng.uniform(-peak, peak, RATE).astype(np.float32)
+        soundfile.write(tmp_path / f"{name}.wav", audio, RATE, subtype="FLOAT")
+    names = ("over", "loud", "integers", "plain")
+    rows = [{"audio_filepath": f"{name}.wav", "duration": 1.0} for name in names]
+    path = write_lines(tmp_path / "m.jsonl", rows)
+    mixer = MultiSpeakerNoise(prob=1.0, noise_ratio=1.0)
+    data = ready(path, tmp_path, noise=f"nemo:{path}", augmentation=mixer)
+    log_mel = LogMel()
+    (batch,) = taken(data.train_stream())
+    assert [(s.id, s.reason) for s in batch.skipped] == [("over.wav", "samples out of range")]
+    for audio in (batch.clean_audio, batch.noisy_audio):
+        assert audio is not None
+        features, _ = log_mel(audio.values, audio.lengths)
+        assert torch.isfinite(features).all()
 
 
 def test_manifests_without_durations_are_measured(tmp_path: Path) -> None:

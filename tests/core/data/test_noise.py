@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import logging
+import pickle
 import random
 from collections import Counter
 from pathlib import Path
@@ -91,7 +93,8 @@ def test_a_missing_file_is_drawn_again(tmp_path: Path) -> None:
     for _ in range(50):
         assert decibels(noise.draw(RATE, rng=rng, events=events)) > -20
     assert 20 < events["noise retries"] < 90
-    assert set(events) == {"noise retries"}
+    assert events["noise retries missing file"] == events["noise retries"]
+    assert len(events) == 2
 
 
 def test_where_no_file_can_be_read_white_noise_stands_in(tmp_path: Path) -> None:
@@ -100,12 +103,18 @@ def test_where_no_file_can_be_read_white_noise_stands_in(tmp_path: Path) -> None
         path.unlink()
     events: Counter[str] = Counter()
     drawn = sampler(manifest).draw(RATE, rng=random.Random(0), events=events)
-    assert events == {"noise retries": 20, "noise fallbacks": 1}
+    assert events == {
+        "noise retries": 20,
+        "noise retries missing file": 20,
+        "noise fallbacks": 1,
+    }
     assert drawn.size == RATE
     assert QUIET_DB[0] < decibels(drawn) < QUIET_DB[1]
 
 
-def test_a_silent_clip_becomes_white_noise(tmp_path: Path) -> None:
+def test_a_silent_clip_becomes_white_noise(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     soundfile.write(tmp_path / "n.wav", np.zeros(RATE), RATE)
     rows = [{"audio_filepath": "n.wav", "duration": 1.0}]
     noise = sampler(write_lines(tmp_path / "m.jsonl", rows))
@@ -115,6 +124,9 @@ def test_a_silent_clip_becomes_white_noise(tmp_path: Path) -> None:
         assert drawn.size == size
         assert QUIET_DB[0] < decibels(drawn) < QUIET_DB[1]
         assert events == {"silent noise": 1}
+    assert [record.getMessage() for record in caplog.records] == [
+        f"noise {tmp_path / 'm.jsonl'}: n.wav is silent; white noise is used in place of this noise"
+    ]
 
 
 def test_a_silent_stretch_is_drawn_again(tmp_path: Path) -> None:
@@ -149,8 +161,72 @@ def test_clips_of_unknown_duration_are_never_drawn(tmp_path: Path) -> None:
     assert "1 clip, 0.00 h" in text
     assert "2 of 2 rows have no duration" in text
     assert f"without a readable header either: 1, the first of them {tmp_path / 'gone.wav'}" in text
-    with pytest.raises(DataError, match="none of 1 clips has a duration"):
-        sampler(write_lines(tmp_path / "none.jsonl", rows[1:]))
+
+
+@pytest.mark.parametrize("fields", [{}, {"duration": 0.0}])
+def test_noise_without_a_duration_is_replaced_said_and_counted(
+    tmp_path: Path, fields: dict[str, float], caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = [{"audio_filepath": f"{name}.wav", **fields} for name in "ab"]
+    manifest = write_lines(tmp_path / "m.jsonl", rows)
+    noise, events = sampler(manifest), Counter[str]()
+    said = (
+        "none of 2 clips has a duration; white noise is used in place of this noise, at every draw"
+    )
+    assert [r.getMessage() for r in caplog.records] == [f"noise {manifest}: {said}"]
+    assert noise.summary()[:2] == ["0 clips, 0.00 h", f"WARNING: {said}"]
+    for seed in range(3):
+        drawn = noise.draw(RATE, rng=random.Random(seed), events=events)
+        assert drawn.size == RATE
+        assert QUIET_DB[0] < decibels(drawn) < QUIET_DB[1]
+    assert events == {"noise fallbacks": 3}
+    assert len(caplog.records) == 1
+
+
+def test_a_source_of_nothing_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "m.jsonl").touch()
+    with pytest.raises(DataError, match="is empty"):
+        sampler(tmp_path / "m.jsonl")
+
+
+def test_the_first_failure_of_each_reason_is_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Stereo noise under channel=refuse must not become white noise behind the user's back."""
+    for name in "ab":
+        soundfile.write(tmp_path / f"{name}.wav", np.zeros((RATE, 2)), RATE)
+    rows = [{"audio_filepath": f"{name}.wav", "duration": 1.0} for name in ("a", "b", "gone")]
+    manifest = write_lines(tmp_path / "m.jsonl", rows)
+    noise, events = sampler(manifest), Counter[str]()
+    for seed in range(5):
+        noise.draw(RATE, rng=random.Random(seed), events=events)
+    assert events["noise retries"] == 100
+    by_reason = events["noise retries channels"], events["noise retries missing file"]
+    assert min(by_reason) > 0
+    assert sum(by_reason) == 100
+    assert events["noise fallbacks"] == 5
+    said = sorted(
+        record.getMessage().removeprefix(f"noise {manifest}: ") for record in caplog.records
+    )
+    assert [record.levelno for record in caplog.records] == [logging.WARNING] * 3
+    assert said[0] == (
+        "20 clips in a row could not be used; white noise is used in place of this noise"
+    )
+    assert said[1][1:] == (
+        ".wav: channels: 2 channels, and channel='refuse'; set channel to 'mean' or to the number "
+        "of one; another clip is drawn, counted as 'noise retries channels'"
+    )
+    assert said[2] == (
+        f"gone.wav: missing file: {tmp_path / 'gone.wav'}; another clip is drawn, counted as "
+        "'noise retries missing file'"
+    )
+
+
+def test_a_sampler_travels_by_pickle(tmp_path: Path) -> None:
+    noise = sampler(write_corpus(tmp_path, [2.0] * 3))
+    copy: NoiseSampler = pickle.loads(pickle.dumps(noise))
+    drawn = [n.draw(RATE, rng=random.Random(0), events=Counter()) for n in (noise, copy)]
+    assert np.array_equal(*drawn)
 
 
 def test_white_noise_is_at_a_whole_number_of_decibels() -> None:
