@@ -97,7 +97,8 @@ class RandomBlockMasking(nn.Module):
 
     def too_short(self, lengths: Tensor) -> Tensor:
         """Say for (B,) frame counts in which utterances no whole block is masked."""
-        return self.block_size >= lengths * self.max_mask_ratio
+        # In float64, as Python compares one length: a batch in float32 would round some otherwise.
+        return self.block_size >= lengths.to(torch.float64) * self.max_mask_ratio
 
     def forward(self, features: Tensor, mask: Tensor) -> Tensor:
         """Replace masked frames.
@@ -130,7 +131,7 @@ class RandomBlockMasking(nn.Module):
     def _on_a_grid(self, length: int, generator: torch.Generator | None) -> list[tuple[int, int]]:
         count, size = math.ceil(length * self.mask_prob / self.block_size), self.block_size
         if (count + 1) * size > length:
-            size = length // (count + 1)
+            size = max(1, length // (count + 1))
         offset = int(torch.randint(0, self.block_size, (1,), generator=generator))
         slots = torch.randperm(length // size - 1, generator=generator)[:count].tolist()
         return [(slot * size + offset, slot * size + offset + size) for slot in slots]

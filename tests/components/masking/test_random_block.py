@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from components.masking.random_block import RandomBlockMasking
@@ -52,6 +55,44 @@ def test_nothing_past_a_length_is_masked_and_short_utterances_get_one_short_bloc
             assert not mask[row, length:].any()
             if length <= 50:
                 assert mask[row].nonzero().flatten().tolist() == list(range(min(length, 8)))
+
+
+@given(
+    block=st.integers(1, 60),
+    prob=st.floats(0.0, 1.0, exclude_min=True),
+    ratio=st.floats(0.0, 1.0, exclude_min=True),
+    overlap=st.booleans(),
+    lengths=st.lists(st.integers(0, 300), min_size=1, max_size=6),
+    seed=st.integers(0, 2**32),
+)
+def test_any_legal_settings_mask_frames_of_the_utterance_only(
+    block: int, prob: float, ratio: float, overlap: bool, lengths: list[int], seed: int
+) -> None:
+    masking = RandomBlockMasking(
+        block_size=block, mask_prob=prob, max_mask_ratio=ratio, allow_overlap=overlap
+    )
+    generators = [torch.Generator().manual_seed(seed + row) for row in range(len(lengths))]
+    mask = masking.draw(torch.tensor(lengths), frames=max(lengths), generators=generators)
+    short = masking.too_short(torch.tensor(lengths)).tolist()
+    assert short == [block >= length * ratio for length in lengths]
+    for row, length, brief in zip(mask, lengths, short, strict=True):
+        assert not row[length:].any()
+        if brief:
+            assert row.nonzero().flatten().tolist() == list(range(min(length, 8)))
+        elif not overlap and block == 1:
+            assert int(row.sum()) == min(math.ceil(length * prob), length - 1)
+
+
+def test_a_grid_of_single_frames_can_mask_nearly_all() -> None:
+    masking = RandomBlockMasking(block_size=1, mask_prob=1.0, allow_overlap=False)
+    mask = masking.draw(torch.tensor([10]), frames=10)
+    assert mask.tolist() == [[True] * 9 + [False]]
+
+
+def test_the_shortest_length_for_a_block_is_found_exactly() -> None:
+    """In float32, 0.55 * 100 rounds to 55.0; in Python it is above."""
+    masking = RandomBlockMasking(block_size=55, max_mask_ratio=0.55)
+    assert masking.too_short(torch.tensor([99, 100, 101])).tolist() == [True, False, False]
 
 
 def test_a_generator_for_each_utterance_makes_the_mask_independent_of_the_batch() -> None:
