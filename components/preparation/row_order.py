@@ -78,9 +78,9 @@ def scan_rows(
         before = len(lengths)
         where.append(np.stack([available.where(_ids(path, lines, before, s)) for s in sides]))
         if front is not None:
-            for line in lines[: max(0, front - before)]:
-                digest.update(line)
-                digested += len(line)
+            head = b"".join(lines[: max(0, front - before)])
+            digest.update(head)
+            digested += len(head)
         if leading == before:
             leading += _leading(lines, sides)
         total += _hash_sum(lines, sides)
@@ -139,33 +139,58 @@ def copy_rows(
             base = int(rows.offsets[numbers[0]])
             source.seek(base)
             data = source.read(int(rows.offsets[numbers[-1] + 1]) - base)
-            begins = (rows.offsets[numbers] - base).tolist()
-            ends = (rows.offsets[numbers + 1] - base).tolist()
-            lines = [data[begin:end] for begin, end in zip(begins, ends, strict=True)]
-            if strip and any(_key(side) in data for side in rows.sides):
-                lines = [_stripped(line, rows.sides) for line in lines]
+            editing = complete is not None or (strip and _named(data, rows.sides))
+            lines = _slices(rows.offsets, numbers, data, apart=editing)
             if complete is not None:
                 places = rows.where[:, numbers].T.tolist()
                 lines = [
-                    _completed(line, rows.sides, place, complete)
+                    _completed(bytes(line), rows.sides, place, complete)
                     for line, place in zip(lines, places, strict=True)
                 ]
-            if not lines[-1].endswith(b"\n"):
-                lines[-1] += b"\n"
+            elif editing:
+                lines = [_stripped(bytes(line), rows.sides) for line in lines]
             text = b"".join(lines)
+            if not text.endswith(b"\n"):
+                text += b"\n"
             if digest is not None:
                 digest.update(text)
             file.write(text)
 
 
+def _slices(offsets: Array, numbers: Array, data: bytes, *, apart: bool) -> list[Any]:
+    """Return chosen rows of a piece of the manifest, those in succession as one unless ``apart``.
+
+    Args:
+        offsets: (N + 1,) of all rows.
+        numbers: of the chosen rows, ascending; ``data`` begins with the first of them.
+        data: the piece.
+        apart: give each row by itself.
+    """
+    first = numbers if apart else numbers[np.diff(numbers, prepend=-2) != 1]
+    last = numbers if apart else numbers[np.diff(numbers, append=-2) != 1]
+    base = offsets[numbers[0]]
+    view = memoryview(data)
+    bounds = zip((offsets[first] - base).tolist(), (offsets[last + 1] - base).tolist(), strict=True)
+    return [view[begin:end] for begin, end in bounds]
+
+
 def _ids(path: Path, lines: list[bytes], before: int, side: str) -> list[bytes]:
-    """Return the ids of an utterance of each line. Raises DataError naming a line without one."""
+    """Return the ids of an utterance of each line. Raises DataError naming a line without one.
+
+    Nearly all lines are written alike: what precedes the id is looked for as a whole, and only
+    where it is not found, or the id has escapes, a line is looked at more closely.
+    """
     key = b'"%s_id"' % side.encode()
-    found = [text_field(line, key) for line in lines]
-    return [
-        _parsed_id(path, before + number + 1, lines[number], side) if value is None else value
-        for number, value in enumerate(found)
-    ]
+    before_id = key + (b': "' if key + b': "' in lines[0] else b':"')
+    found = [line.partition(before_id)[2].partition(b'"')[0] for line in lines]
+    if all(found) and b"\\" not in b"".join(found):
+        return found
+    return [_slow_id(path, before + n, line, side, key) for n, line in enumerate(lines, 1)]
+
+
+def _slow_id(path: Path, number: int, line: bytes, side: str, key: bytes) -> bytes:
+    value = text_field(line, key)
+    return _parsed_id(path, number, line, side) if value is None else value
 
 
 def _parsed_id(path: Path, number: int, line: bytes, side: str) -> bytes:
@@ -181,19 +206,29 @@ def _parsed_id(path: Path, number: int, line: bytes, side: str) -> bytes:
 def _leading(lines: list[bytes], sides: tuple[str, ...]) -> int:
     """Return how many lines at the start name all their mels."""
     keys = [_key(side) for side in sides]
-    lacking = (i for i, line in enumerate(lines) if not all(key in line for key in keys))
+    lacking = (n for n, line in enumerate(lines) if not all(text_field(line, k) for k in keys))
     return next(lacking, len(lines))
 
 
+def _named(data: bytes, sides: tuple[str, ...]) -> bool:
+    """Say whether any row names a mel."""
+    return any(_key(side) in data for side in sides)
+
+
 def _hash_sum(lines: list[bytes], sides: tuple[str, ...]) -> int:
-    return sum(hash(_stripped(line, sides).rstrip(b"\r\n")) for line in lines)
+    """Return the sum of the hashes of lines, without the paths of their mels."""
+    if not lines[-1].endswith(b"\n"):
+        lines = [*lines[:-1], lines[-1] + b"\n"]
+    if not _named(b"".join(lines), sides):
+        return sum(map(hash, lines))
+    return sum(hash(_stripped(line, sides)) for line in lines)
 
 
 def _stripped(line: bytes, sides: tuple[str, ...]) -> bytes:
     """Return a line without the paths of its mels."""
     for side in sides:
-        if _key(side) in line:
-            inner, first = _FIELDS[side]
+        key, inner, first = _FIELDS[side]
+        if key in line:
             line, count = inner.subn(b"", line, count=1)
             if not count:
                 line = first.sub(b"", line, count=1)
@@ -202,7 +237,8 @@ def _stripped(line: bytes, sides: tuple[str, ...]) -> bytes:
 
 def _completed(line: bytes, sides: tuple[str, ...], where: list[int], folder: str) -> bytes:
     """Return a line with the paths of its mels at the end."""
-    text = _stripped(line, sides).rstrip()
+    bare = _stripped(line, sides)
+    text = bare.rstrip()
     if not text.endswith(b"}"):
         raise DataError(f"a row ends in '{text[-20:].decode(errors='replace')}'; expected '}}'")
     fields = b""
@@ -212,17 +248,18 @@ def _completed(line: bytes, sides: tuple[str, ...], where: list[int], folder: st
         inside = f"{shard(identity.encode())}/{identity}" if layout == 2 else identity
         path = orjson.dumps(f"{folder}/{inside}.npy")
         fields += b", " + _key(side) + b": " + path
-    return text[:-1] + fields + b"}\n"
+    return text[:-1] + fields + b"}" + (bare[len(text) :] or b"\n")
 
 
 def _key(side: str) -> bytes:
     return b'"%s_mel_path"' % side.encode()
 
 
-def _field(side: str) -> tuple[re.Pattern[bytes], re.Pattern[bytes]]:
-    """Return what finds a path with the comma before it, and with the one behind it."""
+def _field(side: str) -> tuple[bytes, re.Pattern[bytes], re.Pattern[bytes]]:
+    """Return a key, what finds its path with the comma before it, and with the one behind it."""
     value = rb'\s*:\s*(?:"(?:[^"\\]|\\.)*"|null)'
-    return re.compile(rb",\s*" + _key(side) + value), re.compile(_key(side) + value + rb"\s*,?\s*")
+    key = _key(side)
+    return key, re.compile(rb",\s*" + key + value), re.compile(key + value + rb"\s*,?\s*")
 
 
 _FIELDS = {side: _field(side) for side in ("target", "prompt")}

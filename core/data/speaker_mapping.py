@@ -99,8 +99,8 @@ def run_mapping(source: Path | None, context: RunContext) -> tuple[dict[str, int
     if not extra:
         return mapping, []
     return mapping, [
-        f"{source} has {extra:,} speakers more than the classifier of this run; they stay without "
-        "a class"
+        f"speakers of {source} that the classifier of this run does not have, and that stay "
+        f"without a class: {extra:,}"
     ]
 
 
