@@ -32,6 +32,8 @@ def architecture(state: Mapping[str, Tensor]) -> dict[str, Any]:
         found["quantizer.num_books"] = codebooks.shape[0]
         found["quantizer.codebook_size"] = codebooks.shape[1]
         found["quantizer.code_dim"] = codebooks.shape[2]
+    if (head := state.get("head.weight")) is not None and head.ndim == 3:
+        found["head.use_bias"] = "head.bias" in state
     width = found.get("features.num_bins")
     if projection is not None and width and projection.shape[1] % width == 0:
         found["quantizer.stack"] = projection.shape[1] // width

@@ -16,6 +16,7 @@ import torch
 import yaml
 from torch import Tensor
 
+from components.nemo.config import MOST_BYTES, read_config
 from components.nemo.inert import settings_made_inert
 from core.checkpoint.foreign import (
     PICKLES,
@@ -33,7 +34,6 @@ WEIGHTS = "model_weights.ckpt"
 CONFIG = "model_config.yaml"
 SUFFIXES = (".nemo", *PICKLES, SAFETENSORS)
 MOST_MEMBERS = 100_000
-MOST_CONFIG_BYTES = 16 << 20
 MOST_WEIGHT_BYTES = 256 << 30
 
 
@@ -107,8 +107,8 @@ def _read_archive(path: Path, folder: Path) -> Content:
                 )
             config = None
             if CONFIG in members:
-                _copy(archive, members[CONFIG], folder / CONFIG, path, MOST_CONFIG_BYTES)
-                config = _read_yaml(folder / CONFIG, label=f"{path}: {CONFIG}")
+                _copy(archive, members[CONFIG], folder / CONFIG, path, MOST_BYTES)
+                config = read_config(folder / CONFIG, label=f"{path}: {CONFIG}")
             _copy(archive, members[WEIGHTS], folder / WEIGHTS, path, MOST_WEIGHT_BYTES)
     except (tarfile.TarError, EOFError, OSError, ValueError) as error:
         raise CheckpointError(f"{path}: not a NeMo archive, or damaged: {error}") from error
@@ -147,17 +147,6 @@ def _copy(
         shutil.copyfileobj(source, copy, 1 << 20)
     if target.stat().st_size != member.size:
         raise CheckpointError(f"{path}: {member.name} is truncated")
-
-
-def _read_yaml(file: Path, *, label: str) -> dict[str, Any]:
-    try:
-        found = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
-        first = str(error).splitlines()[0]
-        raise CheckpointError(f"{label} is not plain YAML: {first}") from error
-    if not isinstance(found, dict):
-        raise CheckpointError(f"{label} holds a {type(found).__name__}; expected settings")
-    return found
 
 
 def _read_pickle(file: Path, *, label: str) -> dict[str, Tensor]:

@@ -10,8 +10,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from components.nemo.architecture import architecture
+from components.nemo.compare import Differing, differing, input_norm_differing, model_section
 from components.nemo.convert import Converted, from_nemo, nemo_names, to_nemo
-from components.nemo.settings import differing, settings_of
+from components.nemo.settings import settings_of
 from components.nemo.state import FEATURES, as_task, state_of
 from core.checkpoint.start import Origin, StartReport, start_from
 from core.errors import CheckpointError
@@ -53,14 +54,16 @@ def import_into(
     converted = from_nemo(state, books=books)
     own = state_of(task)
     notes = list(converted.notes)
-    notes += _check_features(converted.state, own, source)
-    decisive, training = _compared(config, task)
+    compared = _compared(config, task)
+    decisive = compared.decisive
+    notes += _check_features(converted.state, own, source, decisive)
     weights, passed_over = _parts_of(task, converted, own)
     origin = Origin(
         differences=_differences(converted.state, own),
         problems=[] if other_settings or not decisive else [*decisive, _ACCEPT],
     )
-    notes += [f"accepted: {line}" for line in decisive] + training
+    notes += [f"accepted: {line}" for line in decisive]
+    notes += [f"in training: {line}" for line in compared.training] + compared.unknown
     notes += _conversions(weights, own)
     report = start_from(task, weights, source=source, origin=origin)
     unused = [*converted.left_out, *passed_over, *nemo_names(report.unused)]
@@ -91,7 +94,10 @@ def converted_from(module: nn.Module) -> Converted:
 
 
 def _check_features(
-    theirs: Mapping[str, Tensor], own: Mapping[str, Tensor], source: str
+    theirs: Mapping[str, Tensor],
+    own: Mapping[str, Tensor],
+    source: str,
+    settings: Sequence[str],
 ) -> list[str]:
     """Refuse features that are not the file's; return a note if they cannot be compared."""
     problems: list[str] = []
@@ -106,7 +112,8 @@ def _check_features(
         elif (difference := float((have - want).abs().max())) > TOLERANCE:
             problems.append(f"{name}: differs by up to {difference:.2g}, more than {TOLERANCE:g}")
     if problems:
-        wanted = _lines(theirs, own).get("features", [])
+        wanted = list(_lines(theirs, own).get("features", []))
+        wanted += [line for line in settings if line.startswith("preprocessor.")]
         raise CheckpointError(
             f"{source} was trained on other features:\n"
             + "\n".join(f"  {line}" for line in (*problems, *wanted))
@@ -116,13 +123,19 @@ def _check_features(
     return ["the features could not be compared with those that the file was trained on"]
 
 
-def _compared(config: Mapping[str, Any] | None, task: nn.Module) -> tuple[list[str], list[str]]:
-    """Return settings that make another function of the same weights, and notes on the others."""
+def _compared(config: Mapping[str, Any] | None, task: nn.Module) -> Differing:
     if config is None:
-        return [], ["without configuration: what shapes do not show was not compared"]
-    model = config.get("model")
-    found = differing(model if isinstance(model, Mapping) else config, settings_of(task))
-    return found.decisive, [f"in training: {line}" for line in found.training]
+        return Differing(
+            unknown=["without configuration: what shapes do not show was not compared"]
+        )
+    theirs = model_section(config)
+    found = differing(theirs, settings_of(task))
+    norm = getattr(getattr(task, "quantizer", None), "input_norm", None)
+    if norm is not None:
+        targets = input_norm_differing(theirs, norm)
+        found.decisive.extend(targets.decisive)
+        found.unknown.extend(targets.unknown)
+    return found
 
 
 def _parts_of(
@@ -141,10 +154,10 @@ def _differences(
     theirs: Mapping[str, Tensor], own: Mapping[str, Tensor]
 ) -> dict[str, Sequence[str]]:
     found = _lines(theirs, own)
-    # The head follows the quantizer and the encoder.
-    found["head"] = [*found.get("encoder", []), *found.get("quantizer", [])]
-    for part in ("masking", "quantizer", "encoder"):
-        found[part] = [*found.get(part, []), *found.get("features", [])]
+    # The features have no weights to be refused: the first part that reads them tells of them.
+    reader = "masking" if "masking.embedding" in own else "encoder"
+    if (bins := found.pop("features", None)) is not None:
+        found[reader] = [*bins, *found.get(reader, [])]
     return dict(found)
 
 

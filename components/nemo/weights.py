@@ -9,8 +9,10 @@ from torch import nn
 
 from components.nemo.archive import opened, write
 from components.nemo.describe import configuration, history
+from components.nemo.settings import Sections, settings_of
 from components.nemo.state import as_task
 from components.nemo.transfer import converted_from, import_into
+from components.nemo.unmatched import unmatched
 from core.checkpoint.start import StartReport
 from core.registry import register
 
@@ -45,6 +47,10 @@ class NemoWeights:
     def save(self, module: nn.Module) -> list[str]:
         """Write a module's state by NeMo's names; the suffix says in which form.
 
+        Returns:
+            Lines on what was written, on what NeMo has no place for, and on every setting that it
+            has no counterpart for.
+
         Raises:
             CheckpointError: the module has no encoder that NeMo knows, the suffix is unknown, or
                 the file cannot be written.
@@ -61,8 +67,27 @@ class NemoWeights:
             f"{path}: {form}" + (", in place of the former file" if replaced else ""),
             f"{len(converted.state)} tensors, {values:,} parameters",
         ]
-        if converted.left_out:
-            lines.append(f"without counterpart in NeMo: {', '.join(converted.left_out)}")
+        # A part without parameters only counts, such as a metric.
+        weighty = {name.partition(".")[0] for name, _ in task.named_parameters()}
+        lost = [name for name in converted.left_out if name.partition(".")[0] in weighty]
+        if lost:
+            lines.append(f"without counterpart in NeMo: {', '.join(lost)}")
         if "target" not in config:
             lines.append("encoder and features alone: NeMo restores whole models from archives")
-        return lines
+        sections = settings_of(task)
+        lines += [f"not the same in NeMo: {line}" for line in unmatched(task, sections)]
+        return lines + (_padding(sections, config) if path.suffix == ".nemo" else [])
+
+
+def _padding(sections: Sections, config: dict[str, Any]) -> list[str]:
+    """Say that features are padded further than here, where they are."""
+    if "quantizer" not in sections or "preprocessor" not in sections:
+        return []
+    own, written = sections["preprocessor"]["pad_to"], config["preprocessor"]["pad_to"]
+    if own == written:
+        return []
+    stack = sections["quantizer"]["combine_time_steps"]
+    return [
+        f"preprocessor.pad_to is {written}: NeMo's quantizer takes stacks of {stack} frames, and "
+        "only whole ones; real frames are the same"
+    ]

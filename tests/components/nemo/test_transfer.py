@@ -10,6 +10,7 @@ from torch import nn
 
 from components.encoders.blstm import BLSTMEncoder
 from components.encoders.conformer import ConformerEncoder
+from components.features.log_mel import LogMel
 from components.nemo.settings import settings_of
 from components.nemo.transfer import export_from, import_into
 from core.errors import CheckpointError
@@ -153,6 +154,45 @@ def test_another_architecture_is_refused_with_what_to_set(
     assert all(torch.equal(value, before[name]) for name, value in task.state_dict().items())
 
 
+def test_a_refusal_names_a_setting_once_under_the_module_that_has_it() -> None:
+    with pytest.raises(CheckpointError) as caught:
+        import_into(make_task(dim=64, classes=32), nemo_state(**SHAPES))
+    lines = str(caught.value).splitlines()
+    assert sum("task.encoder.dim: 32 -> 64" in line for line in lines) == 1
+    assert sum("task.quantizer.codebook_size: 64 -> 32" in line for line in lines) == 1
+    head = next(n for n, line in enumerate(lines) if line.strip().startswith("head: "))
+    assert not any("task." in line for line in lines[head:])
+
+
+def test_a_head_with_and_one_without_bias() -> None:
+    state = nemo_state(**SHAPES)
+    del state["decoder.decoder_layers.0.bias"]
+    with pytest.raises(CheckpointError, match=r"task\.head\.use_bias=false would fit"):
+        import_into(make_task(), state)
+
+
+def test_bins_that_only_the_mask_shows_are_told_once() -> None:
+    state = {n: t for n, t in nemo_state(**SHAPES).items() if not n.startswith("preprocessor")}
+    with pytest.raises(CheckpointError) as caught:
+        import_into(make_task(mels=64), state)
+    assert str(caught.value).count("task.features.num_bins: 80 -> 64") == 1
+
+
+def test_other_features_say_which_settings_differ() -> None:
+    task = make_task()
+    config = settings_file()
+    config["preprocessor"] |= {"highfreq": 7600, "lowfreq": 20.0}
+    state = nemo_state(**SHAPES)
+    wide = LogMel(min_frequency=20.0, max_frequency=7600.0).filters
+    state["preprocessor.featurizer.fb"] = wide.T.unsqueeze(0).contiguous()
+    with pytest.raises(CheckpointError) as caught:
+        import_into(task, state, config=config)
+    text = str(caught.value)
+    assert "features.filters: differs by up to" in text
+    assert "highfreq: 7600 in the file, 8000.0 here (task.features.max_frequency)" in text
+    assert "lowfreq: 20.0 in the file, 0.0 here (task.features.min_frequency)" in text
+
+
 def test_other_features_of_the_same_shape_are_refused() -> None:
     state = nemo_state(**SHAPES)
     state["preprocessor.featurizer.fb"] = state["preprocessor.featurizer.fb"] * 1.1
@@ -167,7 +207,7 @@ def test_features_that_the_file_lacks_are_told() -> None:
 
 
 def test_a_transcribing_task_takes_the_encoder_alone() -> None:
-    task = ctc_task()
+    task: Any = ctc_task()
     head = task.head.weight.clone()
     state = nemo_state(**SHAPES)
     report = import_into(task, state)
@@ -206,7 +246,7 @@ def test_stray_tensors_are_named_and_half_precision_is_told() -> None:
     state = nemo_state(**SHAPES) | {"decoder_ssl.weight": torch.ones(3)}
     name = "encoder.layers.0.norm_out.weight"
     state[name] = state[name].bfloat16()
-    task = make_task()
+    task: Any = make_task()
     report = import_into(task, state)
     assert report.unused == ("decoder_ssl.weight",)
     assert "1 tensors converted from bfloat16 to float32" in report.notes
