@@ -156,7 +156,7 @@ def test_a_run_without_an_encoder_or_no_run_at_all_is_refused(
     assert f"encoder_from={tmp_path}/gone" in capsys.readouterr().err
     status = run.main([*QUICK, "--init-from", str(tmp_path / "model.nemo")])
     assert status == CheckpointError.exit_code
-    assert f"such as nemo:{tmp_path}/model.nemo" in capsys.readouterr().err
+    assert f"nemo:{tmp_path}/model.nemo" in capsys.readouterr().err
     assert run.main([*QUICK, "--init-from", "neemo:model.nemo"]) == ConfigError.exit_code
     assert "did you mean 'nemo'" in capsys.readouterr().err
 
