@@ -71,7 +71,8 @@ class MaskedPredictionLoss(nn.Module):
         """
         missing = -mask.shape[1] % stack
         padded = torch.nn.functional.pad(mask, (0, missing))
-        return padded.unflatten(1, (-1, stack)).float().mean(-1) > self.mask_threshold
+        shares: Tensor = padded.unflatten(1, (-1, stack)).float().mean(-1)
+        return shares > self.mask_threshold
 
     def forward(
         self, hidden: Tensor, head: MultiSoftmaxHead, targets: Tensor, counted: Tensor

@@ -42,4 +42,5 @@ class CodebookUse(nn.Module):
         total = self.histogram.sum(1, keepdim=True)
         shares = self.histogram / total.clamp(min=1e-12)
         entropy = -torch.special.xlogy(shares, shares).sum(1)
-        return entropy.exp().mean()
+        perplexity: Tensor = entropy.exp().mean()
+        return perplexity
