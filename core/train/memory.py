@@ -41,6 +41,7 @@ def _answer(batches: Sequence[Batch], step: int, error: BaseException) -> str:
         f"step {step}: out of memory ({str(error).splitlines()[0]}). The largest micro-batch had "
         f"{len(largest)} utterances, {largest.padded_seconds:.1f} padded seconds "
         f"(about {largest.padded_seconds / rows:.1f} s each): {', '.join(largest.ids[:4])} …{held} "
-        "Lower data.batch_seconds (and raise trainer.accumulation to keep the step's size), lower "
-        "data.max_seconds, or set trainer.precision=bf16."
+        "Lower data.batch_seconds or data.batch_size, whichever the data have (and raise "
+        "trainer.accumulation to keep the step's size), lower data.max_seconds or "
+        "data.max_mel_frames, or set trainer.precision=bf16."
     )

@@ -65,12 +65,13 @@ def kill_at_step(
     run: Path,
     number: signal.Signals,
     whole_group: bool = False,
+    **extra: str,
 ) -> int:
     """Start ``core.run``, send a signal once ``step`` was logged, return the exit status."""
     process = subprocess.Popen(
         command("core.run", *arguments),
         cwd=cwd,
-        env=environment(),
+        env=environment(**extra),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,

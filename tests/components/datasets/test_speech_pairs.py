@@ -38,9 +38,9 @@ def speakers(tmp_path: Path) -> Path:
     return path
 
 
-def ready(manifest: Path, tmp_path: Path, *, run: dict[str, Any] | None = None, **options: Any) -> (
-    SpeechPairData
-):
+def ready(
+    manifest: Path, tmp_path: Path, *, run: dict[str, Any] | None = None, **options: Any
+) -> SpeechPairData:
     settings: dict[str, Any] = {
         "train": str(manifest),
         "validation": {},
@@ -56,7 +56,7 @@ def ready(manifest: Path, tmp_path: Path, *, run: dict[str, Any] | None = None, 
 
 
 def everything(batches: Iterable[Any]) -> tuple[list[SpeechPairBatch], dict[str, str]]:
-    found = [batch for batch in batches]
+    found = list(batches)
     return found, {s.id: f"{s.reason} {s.detail}" for batch in found for s in batch.skipped}
 
 
@@ -327,9 +327,7 @@ def test_a_finished_model_needs_no_manifest_until_it_is_asked(
 ) -> None:
     ready(manifest, tmp_path, speakers=str(speakers))
     speakers.unlink()
-    data = ready(
-        tmp_path / "gone.jsonl", tmp_path, speakers=str(speakers), run={"training": False}
-    )
+    data = ready(tmp_path / "gone.jsonl", tmp_path, speakers=str(speakers), run={"training": False})
     assert data.num_speakers == 2
     assert sum(len(batch) for batch in data.open_split(str(manifest))) == MELS
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +48,9 @@ def test_the_first_time_is_a_stable_partition(manifest: Path) -> None:
     for row in before:
         path = rows[row["id"]].pop("target_mel_path", None)
         assert rows[row["id"]] == row
-        assert path == (f"mel/{row['target_id']}.npy" if row["target_id"] in {"T3", "T17", "T30"}
-                        else None)
+        assert path == (
+            f"mel/{row['target_id']}.npy" if row["target_id"] in {"T3", "T17", "T30"} else None
+        )
     assert "40 rows, compared before and after" in said[0]
     assert "in front, with mel: 3 (0 as before, 3 new)" in said[1]
     assert open_pairs(manifest).prefix(TARGET_MEL) == 3
@@ -77,7 +79,7 @@ def test_growing_step_by_step_keeps_every_prefix(manifest: Path) -> None:
         make(manifest, *batch.tolist())
         order(manifest)
         fronts.append(targets(manifest)[: open_pairs(manifest).prefix(TARGET_MEL)])
-    for shorter, longer in zip(fronts, fronts[1:], strict=False):
+    for shorter, longer in pairwise(fronts):
         assert longer[: len(shorter)] == shorter
     assert len(fronts[-1]) == ROWS
 
@@ -207,7 +209,12 @@ def test_rows_are_understood_however_they_are_written(
     rows: list[dict[str, Any]] = [
         {"target_text": text, "id": f"{n}", "target_id": name, "target_mel_path": old}
         for n, (text, name, old) in enumerate(
-            zip(texts, ["한글", 'quo"te', "back\\slash", "plain"], [None, "x", "y", "z"], strict=True)
+            zip(
+                texts,
+                ["한글", 'quo"te', "back\\slash", "plain"],
+                [None, "x", "y", "z"],
+                strict=True,
+            )
         )
     ]
     rows[1] = {key: rows[1][key] for key in ("target_mel_path", "target_id", "id", "target_text")}

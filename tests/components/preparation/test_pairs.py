@@ -156,7 +156,7 @@ def test_bad_rows_are_named(tmp_path: Path, changes: dict[str, Any], message: st
 
 def test_no_pairs_are_refused_with_the_counts(tmp_path: Path) -> None:
     manifest = write(tmp_path / "u.jsonl", [utterance("a0", "a"), utterance("b0", "b")])
-    with pytest.raises(DataError, match='no speaker has two utterances.*"speakers": 2'):
+    with pytest.raises(DataError, match=r'no speaker has two utterances.*"speakers": 2'):
         pairs(manifest, tmp_path / "pairs.jsonl")
 
 

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from core.data.lines import line_groups, text_field
 
-TEXTS = st.text(max_size=20) | st.sampled_from(['"key"', '"key": "x"', 'a", "key": "b', "key", "\\"])
+TEXTS = st.text(max_size=20) | st.sampled_from(
+    ['"key"', '"key": "x"', 'a", "key": "b', "key", "\\"]
+)
 
 
 @given(TEXTS, TEXTS, st.booleans(), st.booleans())

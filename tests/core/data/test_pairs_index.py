@@ -62,7 +62,7 @@ def test_a_row_that_changes_under_the_index_is_refused(tmp_path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[data.index(b"T0__P0")] = ord("U")
     path.write_bytes(data)
-    with pytest.raises(DataError, match="pairs.jsonl:1: the manifest changed"):
+    with pytest.raises(DataError, match=r"pairs\.jsonl:1: the manifest changed"):
         index.row(0)
 
 
@@ -106,7 +106,7 @@ def test_bad_rows_are_named(tmp_path: Path, changes: dict[str, object], message:
 def test_utterances_are_told_from_pairs(tmp_path: Path) -> None:
     path = tmp_path / "utterances.jsonl"
     path.write_text('{"id": "a", "speaker": "s", "audio_path": "a.wav"}\n')
-    with pytest.raises(DataError, match="an utterance, not a pair; python -m core.prepare pairs"):
+    with pytest.raises(DataError, match=r"an utterance, not a pair; python -m core\.prepare"):
         open_pairs(path)
 
 

@@ -25,9 +25,7 @@ def test_the_order_is_a_function_of_seed_epoch_and_block_and_of_no_other_row() -
 
     def order(seed: int = 0, epoch: int = 0, lengths: object = LENGTHS) -> list[int]:
         assert isinstance(lengths, np.ndarray)
-        return block_order(
-            lengths, SPEAKERS, options, seed=seed, epoch=epoch, place=place
-        ).tolist()
+        return block_order(lengths, SPEAKERS, options, seed=seed, epoch=epoch, place=place).tolist()
 
     assert order() == order()
     assert order() == order(lengths=np.concatenate([LENGTHS[:500], 7 * LENGTHS[500:]]))
@@ -57,9 +55,7 @@ def test_batches_by_speaker_have_k_rows_of_each_and_no_speaker_twice() -> None:
         if (who == who[:, :1]).all():
             whole += len(set(who[:, 0].tolist())) == 8
     assert whole >= 15
-    plain = block_order(
-        LENGTHS, SPEAKERS, OrderOptions(bucket=32), seed=0, epoch=0, place=place
-    )
+    plain = block_order(LENGTHS, SPEAKERS, OrderOptions(bucket=32), seed=0, epoch=0, place=place)
     who = SPEAKERS[plain[:32]].reshape(8, 4)
     assert not (who == who[:, :1]).all()
 

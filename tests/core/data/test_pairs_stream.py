@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +111,7 @@ def test_ranks_take_micro_batches_by_turns_and_share_the_last_rows(manifest: Pat
     assert len({len(rank) for rank in ranks}) == 1
     for number in range(4):
         assert [rank[number] for rank in ranks] == alone[3 * number : 3 * number + 3]
-    assert sorted(sum((rank[4] for rank in ranks), [])) == sorted(sum(alone[12:], []))
+    assert sorted(chain(*(rank[4] for rank in ranks))) == sorted(chain(*alone[12:]))
     assert [len(rank[4]) for rank in ranks] == [1, 1, 0]
     assert stream(manifest, batch=4, world_size=3).steps_per_epoch == 5
 
@@ -199,7 +200,7 @@ def test_rows_that_lost_their_mel_are_refused(manifest: Path) -> None:
 def test_another_order_is_refused(manifest: Path, change: dict[str, Any]) -> None:
     first = stream(manifest)
     take(first, 3)
-    with pytest.raises(DataError, match="seed: 5 -> 6|bucket: 4 -> 8"):
+    with pytest.raises(DataError, match=r"seed: 5 -> 6|bucket: 4 -> 8"):
         moved(first, manifest, **change)
 
 
