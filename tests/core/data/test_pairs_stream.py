@@ -212,8 +212,10 @@ def test_another_kind_of_position_is_refused(manifest: Path) -> None:
 def test_workers_end_when_the_stream_is_no_longer_used(manifest: Path) -> None:
     import multiprocessing
 
+    before = set(multiprocessing.active_children())  # another test's may still be ending
     batches = stream(manifest, loading=LoaderOptions(workers=2))
     take(batches, 1)
-    assert len(multiprocessing.active_children()) == 2
+    workers = set(multiprocessing.active_children()) - before
+    assert len(workers) == 2
     del batches
-    assert multiprocessing.active_children() == []
+    assert not workers & set(multiprocessing.active_children())
