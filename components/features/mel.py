@@ -56,15 +56,33 @@ def mel_filters(
     """
     low, high = hz_to_mel(min_frequency), hz_to_mel(max_frequency)
     corners = mel_to_hz(torch.linspace(low, high, num_bins + 2, dtype=torch.float64))
-    bins = torch.arange(n_fft // 2 + 1, dtype=torch.float64).unsqueeze(1) * (sample_rate / n_fft)
+    filters = triangles(corners, n_fft=n_fft, sample_rate=sample_rate, name="log_mel")
+    return (filters * (2.0 / (corners[2:] - corners[:-2]))).float()
+
+
+def triangles(corners: Tensor, *, n_fft: int, sample_rate: int, name: str) -> Tensor:
+    """Return triangles of height 1, (n_fft // 2 + 1, num_bins) in the dtype of ``corners``.
+
+    Args:
+        corners: (num_bins + 2,) Hz; filter i rises from i to i + 1 and falls to i + 2.
+        n_fft: points of the Fourier transform.
+        sample_rate: of the signal, in Hz.
+        name: of the features, for the error.
+
+    Raises:
+        ConfigError: a filter lies between two points of the transform, so that it would hear
+            nothing.
+    """
+    bins = torch.arange(n_fft // 2 + 1, dtype=corners.dtype).unsqueeze(1) * (sample_rate / n_fft)
     lower, centre, upper = corners[:-2], corners[1:-1], corners[2:]
     rising = (bins - lower) / (centre - lower)
     falling = (upper - bins) / (upper - centre)
-    triangles = torch.minimum(rising, falling).clamp(min=0.0)
-    if not triangles.is_meta and not triangles.any(0).all():
-        deaf = int((~triangles.any(0)).sum())
+    filters = torch.minimum(rising, falling).clamp(min=0.0)
+    if not filters.is_meta and not filters.any(0).all():
+        deaf = int((~filters.any(0)).sum())
         raise ConfigError(
-            f"log_mel: {deaf} of {num_bins} filters lie between two points of a transform with "
-            f"n_fft={n_fft}, {sample_rate / n_fft:.1f} Hz apart; take fewer bins or a larger n_fft"
+            f"{name}: {deaf} of {filters.shape[1]} filters lie between two points of a transform "
+            f"with n_fft={n_fft}, {sample_rate / n_fft:.1f} Hz apart; take fewer bins or a larger "
+            "n_fft"
         )
-    return (triangles * (2.0 / (upper - lower))).float()
+    return filters

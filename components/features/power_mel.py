@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from components.features.log_mel import reflected
-from core.errors import ConfigError
+from components.features.mel import triangles
 from core.registry import register
 
 FLOOR = 1e-5
@@ -95,15 +95,4 @@ def htk_filters(*, num_bins: int, n_fft: int, sample_rate: int) -> Tensor:
     top = 2595.0 * math.log10(1.0 + sample_rate / 2 / 700.0)
     mels = torch.linspace(0.0, top, num_bins + 2, dtype=torch.float64)
     corners = 700.0 * (10.0 ** (mels / 2595.0) - 1.0)
-    bins = torch.arange(n_fft // 2 + 1, dtype=torch.float64).unsqueeze(1) * (sample_rate / n_fft)
-    lower, centre, upper = corners[:-2], corners[1:-1], corners[2:]
-    rising = (bins - lower) / (centre - lower)
-    falling = (upper - bins) / (upper - centre)
-    triangles = torch.minimum(rising, falling).clamp(min=0.0)
-    if not triangles.is_meta and not triangles.any(0).all():
-        deaf = int((~triangles.any(0)).sum())
-        raise ConfigError(
-            f"power_mel: {deaf} of {num_bins} filters lie between two points of a transform with "
-            f"n_fft={n_fft}; take fewer bins or a larger n_fft"
-        )
-    return triangles.float()
+    return triangles(corners, n_fft=n_fft, sample_rate=sample_rate, name="power_mel").float()
