@@ -13,6 +13,7 @@ from core.data.assets import main_rank_first
 from core.data.cache import default_cache
 from core.data.loading import LoaderOptions
 from core.data.pair_corpus import PairCorpus, Rest
+from core.data.pair_source import located
 from core.data.pairs import Emotion, PairOptions
 from core.data.pairs_order import OrderOptions
 from core.data.speaker_mapping import run_mapping
@@ -33,7 +34,7 @@ class SpeechPairData:
     order of rows.
 
     Args:
-        train: pair manifest of training.
+        train: pair manifest of training: a path, or a URI such as ``demo:train``.
         validation: pair manifests by split name; of theirs, rows without mel are treated alike.
         test: pair manifests that are evaluated once, by split name.
         speakers: JSON mapping from speaker to class; None for no classes. The run keeps a copy as
@@ -128,7 +129,7 @@ class SpeechPairData:
             raise ConfigError(f"splits need names of their own; used twice: {', '.join(shared)}")
         # One rank builds what all ranks then find on disk.
         with main_rank_first(context):
-            source = Path(self.speakers).expanduser() if self.speakers is not None else None
+            source = located(self.speakers, self._cache) if self.speakers is not None else None
             self._mapping, self._notes = run_mapping(source, context)
             if context.training:
                 for split in (TRAIN, *self._uris):
@@ -199,14 +200,18 @@ class SpeechPairData:
             raise RuntimeError("a data module is used before setup()")
         return PairCorpus(
             name=name,
-            path=Path(path).expanduser(),
+            path=located(path, self._cache),
             options=self._options(self._context.seed),
             batch_size=self.batch_size,
             mapping=self._mapping,
             mapping_name=self.speakers or "the run's mapping",
             context=self._context,
-            cache_dir=Path(self.cache_dir).expanduser() if self.cache_dir else default_cache(),
+            cache_dir=self._cache,
         )
+
+    @property
+    def _cache(self) -> Path:
+        return Path(self.cache_dir).expanduser() if self.cache_dir else default_cache()
 
     def _options(self, seed: int) -> PairOptions:
         return PairOptions(
