@@ -8,29 +8,21 @@ lock lets several processes ask for it at once.
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
 import json
 import os
 import random
-import shutil
-import subprocess
 import sys
-import tempfile
 import zlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from importlib import metadata
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import cycle, islice
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from components.datasets.demo_progress import progress
 from components.datasets.demo_text import GRAMMARS
-from components.datasets.espeak import check_voice, data_folder
+from components.datasets.espeak_pool import speak
 from components.datasets.espeak_worker import SAMPLE_RATE, Job, audio_name
-from core.errors import DataError
+from components.datasets.made_once import checksum, made_once
 
 MANIFEST = "manifest.jsonl"
 DEFAULT_UTTERANCES = {"train": 2400, "validation": 120, "test": 160}
@@ -107,50 +99,16 @@ def ensure(parameters: DemoParameters, cache: Path) -> Path:
         DataError: if eSpeak NG is not installed or fails, or the cache cannot be written.
     """
     jobs = plan(parameters)
-    name = f"demo-{parameters.language}-{parameters.split}-{_checksum(jobs)}"
-    target = cache / name
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-        with _locked(cache / f"{name}.lock", name):
-            damage = _damage(target)
-            if damage is None:
-                return target
-            if target.exists():
-                print(f"demo: {target}: {damage}; making it again", file=sys.stderr, flush=True)
-                shutil.rmtree(target)
-            for stale in cache.glob(f"{name}.part-*"):
-                shutil.rmtree(stale, ignore_errors=True)
-            _make(jobs, parameters, target)
-    except OSError as error:
-        raise DataError(f"the demo corpus cannot be kept in {cache}: {error}") from error
-    return target
+    name = f"demo-{parameters.language}-{parameters.split}-{checksum(jobs, _AUDIO_VERSION)}"
+    return made_once(
+        cache / name, damage=_damage, make=lambda folder: _make(jobs, parameters, folder)
+    )
 
 
 def rows(folder: Path) -> list[dict[str, Any]]:
     """Return the manifest of a corpus."""
     with (folder / MANIFEST).open(encoding="utf-8") as lines:
         return [json.loads(line) for line in lines]
-
-
-def _checksum(jobs: Sequence[Job]) -> str:
-    data_folder()
-    try:
-        spoken_by = metadata.version("espeakng-loader")
-    except metadata.PackageNotFoundError:
-        spoken_by = "unknown"
-    content = json.dumps([_AUDIO_VERSION, spoken_by, [asdict(job) for job in jobs]])
-    return hashlib.sha256(content.encode()).hexdigest()[:12]
-
-
-@contextmanager
-def _locked(path: Path, name: str) -> Iterator[None]:
-    with path.open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print(f"demo: waiting for another process to make {name}", file=sys.stderr, flush=True)
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _damage(folder: Path) -> str | None:
@@ -165,29 +123,20 @@ def _damage(folder: Path) -> str | None:
     return None
 
 
-def _make(jobs: Sequence[Job], parameters: DemoParameters, target: Path) -> None:
-    for voice in {job.voice for job in jobs}:
-        check_voice(voice)
-    part = Path(tempfile.mkdtemp(prefix=f"{target.name}.part-", dir=target.parent))
-    try:
-        (part / "audio").mkdir()
-        title = f"demo: speaking {len(jobs):,} sentences ({parameters.split})"
-        spoken = _speak(jobs, part / "audio", title)
-        with (part / MANIFEST).open("w", encoding="utf-8") as file:
-            for job in jobs:
-                row = _row(job, spoken[job.index], parameters.language)
-                file.write(json.dumps(row, ensure_ascii=False) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        part.chmod(0o755)
-        part.rename(target)
-    except BaseException:
-        shutil.rmtree(part, ignore_errors=True)
-        raise
+def _make(jobs: Sequence[Job], parameters: DemoParameters, folder: Path) -> None:
+    (folder / "audio").mkdir()
+    title = f"demo: speaking {len(jobs):,} sentences ({parameters.split})"
+    spoken = speak(jobs, folder / "audio", title)
+    with (folder / MANIFEST).open("w", encoding="utf-8") as file:
+        for job in jobs:
+            row = _row(job, spoken[job.index], parameters.language)
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
     hours = sum(report["samples"] for report in spoken.values()) / SAMPLE_RATE / 3600
     print(
         f"demo: {len(jobs):,} utterances, {hours:.2f} h, "
-        f"{len({job.voice for job in jobs})} voices in {target}",
+        f"{len({job.voice for job in jobs})} voices in {folder.parent}",
         file=sys.stderr,
         flush=True,
     )
@@ -202,62 +151,3 @@ def _row(job: Job, report: dict[str, Any], language: str) -> dict[str, Any]:
         "lang": language,
         "sha256": report["sha256"],
     }
-
-
-def _speak(jobs: Sequence[Job], folder: Path, title: str) -> dict[int, dict[str, Any]]:
-    """Have worker processes speak all jobs; return their reports by index."""
-    count = min(len(jobs), _processors(), 16)
-    spoken: dict[int, dict[str, Any]] = {}
-    with tempfile.TemporaryDirectory() as scratch, tempfile.TemporaryFile() as log:
-        jobs_file = Path(scratch) / "jobs.jsonl"
-        jobs_file.write_text("".join(json.dumps(asdict(job)) + "\n" for job in jobs))
-        arguments = [[str(jobs_file), str(folder), str(n), str(count)] for n in range(count)]
-        with _running(arguments, log) as (workers, reports):
-            for line in progress(reports, total=len(jobs), title=title):
-                report = json.loads(line)
-                spoken[report["index"]] = report
-            statuses = [worker.wait() for worker in workers]
-        if any(statuses):
-            log.seek(0)
-            lines = log.read().decode(errors="replace").strip().splitlines()
-            reason = lines[-1] if lines else f"exit status {max(statuses, key=abs)}"
-            raise DataError(f"a process that speaks the demo corpus failed: {reason}")
-    return spoken
-
-
-@contextmanager
-def _running(
-    arguments: Sequence[list[str]], log: IO[bytes]
-) -> Iterator[tuple[list[subprocess.Popen[bytes]], IO[str]]]:
-    """Start workers that share one pipe for reports and one log; none outlives the context."""
-    workers: list[subprocess.Popen[bytes]] = []
-    read_end, write_end = os.pipe()
-    with os.fdopen(read_end, encoding="utf-8") as reports:
-        try:
-            try:
-                workers.extend(_start(each, write_end, log) for each in arguments)
-            finally:
-                os.close(write_end)
-            yield workers, reports
-        finally:
-            for worker in workers:
-                worker.kill()
-                worker.wait()
-
-
-def _start(arguments: list[str], output: int, log: IO[bytes]) -> subprocess.Popen[bytes]:
-    root = str(Path(__file__).resolve().parents[2])
-    path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
-    environment = {**os.environ, "PYTHONPATH": path}
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        environment[name] = "1"  # a worker forks, and must have no threads when it does
-    command = [sys.executable, "-m", "components.datasets.espeak_worker", *arguments]
-    return subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=output, stderr=log, env=environment
-    )
-
-
-def _processors() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -20,6 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from xml.sax.saxutils import escape
 
 import numpy as np
 import numpy.typing as npt
@@ -29,9 +30,11 @@ from core.errors import DataError, suggest
 _OUTPUT_SYNCHRONOUS = 2
 _INITIALIZE_DONT_EXIT = 0x8000
 _CHARS_UTF8 = 1
+_SSML = 0x10
 _POSITION_CHARACTER = 1
 _PARAMETER_RATE = 1
 _PARAMETER_PITCH = 3
+_PARAMETER_PITCH_RANGE = 4
 _CALLBACK = ctypes.CFUNCTYPE(
     ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p
 )
@@ -46,6 +49,8 @@ class Utterance:
         voice: a language of eSpeak NG and a variant, such as ``en-us+f2``.
         rate: words a minute, 80 to 450.
         pitch: 0 to 100; 50 is the pitch of the voice itself.
+        pitch_range: 0 to 100; 0 is monotone, 50 the range of the voice itself.
+        emphasis: stress the whole sentence strongly: louder and slower.
         seed: of the library's random numbers (breath, flutter, roughness).
     """
 
@@ -53,6 +58,8 @@ class Utterance:
     voice: str
     rate: int = 175
     pitch: int = 50
+    pitch_range: int = 50
+    emphasis: bool = False
     seed: int = 1
 
 
@@ -138,25 +145,29 @@ class Espeak:
         return np.frombuffer(content, dtype=np.int16)
 
     def _synthesise(self, utterance: Utterance) -> bytes:
-        library, text = self._library, utterance.text.encode()
+        library, text, flags = self._library, utterance.text, _CHARS_UTF8
+        if utterance.emphasis:
+            text, flags = f'<emphasis level="strong">{escape(text)}</emphasis>', flags | _SSML
         library.espeak_ng_SetRandSeed(utterance.seed)
         for name, result in (
             ("SetVoiceByName", library.espeak_SetVoiceByName(utterance.voice.encode())),
             ("SetParameter", library.espeak_SetParameter(_PARAMETER_RATE, utterance.rate, 0)),
             ("SetParameter", library.espeak_SetParameter(_PARAMETER_PITCH, utterance.pitch, 0)),
-            ("Synth", self._synth(text)),
+            (
+                "SetParameter",
+                library.espeak_SetParameter(_PARAMETER_PITCH_RANGE, utterance.pitch_range, 0),
+            ),
+            ("Synth", self._synth(text.encode(), flags)),
             ("Synchronize", library.espeak_Synchronize()),
         ):
             if result != 0:
                 raise DataError(f"espeak_{name} returned {result}")
         return b"".join(self._chunks)
 
-    def _synth(self, text: bytes) -> int:
+    def _synth(self, text: bytes, flags: int) -> int:
         size = ctypes.c_size_t(len(text) + 1)
         return int(
-            self._library.espeak_Synth(
-                text, size, 0, _POSITION_CHARACTER, 0, _CHARS_UTF8, None, None
-            )
+            self._library.espeak_Synth(text, size, 0, _POSITION_CHARACTER, 0, flags, None, None)
         )
 
     def _receive(self, samples: Any, count: int, events: int | None) -> int:  # noqa: ANN401

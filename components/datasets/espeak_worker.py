@@ -46,6 +46,8 @@ class Job:
         pitch: 0 to 100.
         level: peak amplitude, above 0 and below 1.
         seed: of the voice's random numbers and of the noise floor.
+        pitch_range: 0 to 100; 50 is that of the voice itself.
+        emphasis: stress the whole sentence strongly.
     """
 
     index: int
@@ -55,6 +57,8 @@ class Job:
     pitch: int
     level: float
     seed: int
+    pitch_range: int = 50
+    emphasis: bool = False
 
 
 def resample(samples: Samples, source: int, target: int) -> Samples:
@@ -94,7 +98,15 @@ def render(job: Job, espeak: Espeak) -> bytes:
     which reach a log-mel front end as a spike at its lower limit.
     """
     spoken = espeak.speak(
-        Utterance(text=job.text, voice=job.voice, rate=job.rate, pitch=job.pitch, seed=job.seed)
+        Utterance(
+            text=job.text,
+            voice=job.voice,
+            rate=job.rate,
+            pitch=job.pitch,
+            pitch_range=job.pitch_range,
+            emphasis=job.emphasis,
+            seed=job.seed,
+        )
     )
     samples = resample(spoken.astype(np.float64), espeak.sample_rate, SAMPLE_RATE)
     samples *= job.level / max(np.abs(samples).max(), 1.0)
