@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import Any
 
 import fiddle as fdl
 
-from core.config import snapshot
+from core.config import environment, snapshot
 from core.config.diff import differences, topmost
 from core.config.hints import qualified_name
 from core.config.lint import missing_problem
@@ -38,7 +39,8 @@ class Composed:
         knobs: every knob with its value; of a saved run, those it was made with.
         target: the experiment's module, or the directory that the configuration was read from.
         presets: names, in the order in which they were applied.
-        notes: what the experiment function said of its choices.
+        notes: which knobs the environment set, and what the experiment function said of its
+            choices.
     """
 
     config: fdl.Config[Experiment]
@@ -80,14 +82,16 @@ def compose(
     Args:
         file: the experiment.
         tokens: ``knob=value``, ``+preset``, ``path=value``, ``path=@kind/name``, ``'**.x=value'``.
-        suggested: values of knobs, for those that the file has and no token sets.
+        suggested: values of knobs, for those that the file has and neither a token nor an
+            environment variable sets.
 
     Raises:
         ConfigErrors: all problems of all tokens, and required arguments that nothing set.
     """
     sorted_tokens = sort_tokens(tokens, file)
     added = {name: text for name, text in (suggested or {}).items() if name in file.knobs}
-    knobs, problems = _knob_values(file, added | dict(sorted_tokens.knobs))
+    told, lines = environment.read(file.variables, os.environ, sorted_tokens.knobs)
+    knobs, problems = _knob_values(file, added | told | sorted_tokens.knobs, told)
     problems = sorted_tokens.problems + problems
     with collected() as notes:
         config = _call(file, knobs)
@@ -102,7 +106,7 @@ def compose(
         knobs=knobs,
         target=file.module,
         presets=tuple(sorted_tokens.presets),
-        notes=tuple(notes),
+        notes=(*lines, *notes),
     )
 
 
@@ -133,17 +137,26 @@ def compose_saved(directory: Path, tokens: Sequence[str], *, allow: Iterable[str
 
 
 def _knob_values(
-    file: ExperimentFile, texts: Mapping[str, str]
+    file: ExperimentFile, texts: Mapping[str, str], told: Mapping[str, str]
 ) -> tuple[dict[str, Any], list[str]]:
-    """Return the value of every knob; one that is refused keeps its default for further checks."""
+    """Return the value of every knob; one that is refused keeps its default for further checks.
+
+    Args:
+        file: whose knobs they are.
+        texts: by knob.
+        told: those of them that the environment set.
+    """
     values = {name: knob.default for name, knob in file.knobs.items()}
+    variables = {knob: variable for variable, knob in file.variables.items()}
     problems: list[str] = []
     for name, text in texts.items():
+        source = f"environment variable {variables[name]}" if name in told else name
         try:
-            values[name] = coerce(text, file.knobs[name].annotation, name)
+            values[name] = coerce(text, file.knobs[name].annotation, source)
         except ConfigError as error:
             default = format_value(file.knobs[name].default)
-            problems.append(f"{error} (a knob of {defined_at(file.function)}, default {default})")
+            what = f"it sets '{name}', a knob" if name in told else "a knob"
+            problems.append(f"{error} ({what} of {defined_at(file.function)}, default {default})")
     return values, problems
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import Any
 
+from core.config.environment import variables_of
 from core.config.hints import describe, parameter_hints
 from core.config.naming import defined_at
 from core.config.presets import is_preset
@@ -32,6 +33,7 @@ class ExperimentFile:
         knobs: its parameters by name, with resolved annotations and defaults.
         presets: functions marked with ``@preset``, by name, from this module and ``presets``
             beside it.
+        variables: environment variables that set knobs, each with its knob.
     """
 
     module: str
@@ -39,6 +41,7 @@ class ExperimentFile:
     function: Callable[..., Any]
     knobs: Mapping[str, inspect.Parameter]
     presets: Mapping[str, Callable[..., Any]]
+    variables: Mapping[str, str]
 
 
 def load_experiment(target: str) -> ExperimentFile:
@@ -59,12 +62,14 @@ def load_experiment(target: str) -> ExperimentFile:
             f"{path}: defines no function '{FUNCTION}'; expected "
             f"def {FUNCTION}(*, knob: type = value, ...) -> fdl.Config[Experiment]"
         )
+    knobs = _knobs(function)
     return ExperimentFile(
         module=module.__name__,
         path=path,
         function=function,
-        knobs=_knobs(function),
+        knobs=knobs,
         presets=_presets(module, path),
+        variables=_variables(function, knobs),
     )
 
 
@@ -150,6 +155,22 @@ def _knob_problem(parameter: inspect.Parameter, hint: Any) -> str | None:  # noq
         default = format_value(parameter.default)
         return f"has the default {default}, which is not {describe(hint)}"
     return None
+
+
+def _variables(
+    function: Callable[..., Any], knobs: Mapping[str, inspect.Parameter]
+) -> Mapping[str, str]:
+    found = variables_of(function)
+    where = defined_at(function)
+    problems = [
+        f"{where}: the environment variable {variable} sets '{knob}', which is no knob; "
+        f"{suggest(knob, knobs, noun='knobs')}"
+        for variable, knob in found.items()
+        if knob not in knobs
+    ]
+    if problems:
+        raise ConfigErrors(problems)
+    return MappingProxyType(dict(found))
 
 
 def _presets(module: ModuleType, path: Path) -> Mapping[str, Callable[..., Any]]:
