@@ -60,6 +60,7 @@ class CheckpointStore:
         keep_every: also keep every checkpoint whose step is a multiple of this; None for none.
         monitor: metric that decides ``BEST`` and stands in the names.
         mode: whether a lower or a higher ``monitor`` is better.
+        best_from: first step that may be the best.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class CheckpointStore:
         keep_every: int | None = None,
         monitor: str = "val/loss",
         mode: Literal["min", "max"] = "min",
+        best_from: int = 0,
     ) -> None:
         if keep_last < 1 or keep_best < 0 or (keep_every is not None and keep_every < 1):
             raise CheckpointError(
@@ -83,6 +85,7 @@ class CheckpointStore:
         self.keep_every = keep_every
         self.monitor = monitor
         self.mode = mode
+        self.best_from = best_from
 
     def name(self, step: int, epoch: int, metrics: Mapping[str, float]) -> str:
         """Return the name of a checkpoint, such as ``step_00012000-epoch03-val0.4123``."""
@@ -115,7 +118,7 @@ class CheckpointStore:
             "step": step,
             "epoch": epoch,
             "metrics": {k: v if math.isfinite(v) else None for k, v in numbers.items()},
-            "monitor": {"name": self.monitor, "mode": self.mode},
+            "monitor": {"name": self.monitor, "mode": self.mode, "best_from": self.best_from},
         }
         path = write_checkpoint(
             self.directory,
@@ -162,7 +165,8 @@ class CheckpointStore:
             return None
         rule = (read_meta_or_none(marked) or {}).get("monitor") or {}
         monitor, mode = rule.get("name", self.monitor), rule.get("mode", self.mode)
-        others = [s for s in self._ranked(monitor, mode) if s.path != marked]
+        ranked = self._ranked(monitor, mode, rule.get("best_from", self.best_from))
+        others = [s for s in ranked if s.path != marked]
         return _first_complete([_Saved(marked, _step(marked) or 0), *others], say)
 
     def _saved(self) -> Iterator[_Saved]:
@@ -171,17 +175,21 @@ class CheckpointStore:
             if step is not None and path.is_dir():
                 yield _Saved(path, step)
 
-    def _ranked(self, monitor: str, mode: str) -> list[_Saved]:
-        """Return complete checkpoints that have the metric, best first, the earlier on a tie."""
-        scored = [(s.score(monitor, mode), s.step, s) for s in self._saved()]
+    def _ranked(self, monitor: str, mode: str, best_from: int) -> list[_Saved]:
+        """Return complete candidates that have the metric, best first, the earlier on a tie."""
+        candidates = [s for s in self._saved() if s.step >= best_from]
+        scored = [(s.score(monitor, mode), s.step, s) for s in candidates]
         known = [(score, step, s) for score, step, s in scored if score is not None]
         return [s for _, _, s in sorted(known, key=lambda item: item[:2])]
 
     def _retain(self, latest: Path) -> None:
         """Mark the best and remove what the policy does not keep; damaged ones are left alone."""
-        best = self._ranked(self.monitor, self.mode)[: self.keep_best]
+        best = self._ranked(self.monitor, self.mode, self.best_from)[: self.keep_best]
         if best:
             self._mark(BEST, best[0].path)
+        marked = self._marked(BEST)
+        if marked is not None and (_step(marked) or 0) < self.best_from:
+            (self.directory / BEST).unlink()  # Marked when it still counted.
         complete = [s for s in self._saved() if s.meta is not None]
         newest = sorted(complete, key=lambda s: s.step)[-self.keep_last :]
         keep = {latest, *(s.path for s in best), *(s.path for s in newest)}

@@ -26,6 +26,8 @@ class Checkpoints(Callback):
         keep_every: also keep each checkpoint whose step is a multiple of this; None for none.
         monitor: validation metric that decides ``BEST`` and stands in the names.
         mode: whether a lower or a higher ``monitor`` is better.
+        best_from: first step that may be the best, for runs that become what they are to be later:
+            an early checkpoint may beat all others in ``monitor`` alone.
     """
 
     priority = 80  # After everything whose state it saves.
@@ -39,6 +41,7 @@ class Checkpoints(Callback):
         keep_every: int | None = None,
         monitor: str = "val/loss",
         mode: Literal["min", "max"] = "min",
+        best_from: int = 0,
     ) -> None:
         self.every = every
         self.keep_last = keep_last
@@ -46,12 +49,19 @@ class Checkpoints(Callback):
         self.keep_every = keep_every
         self.monitor = monitor
         self.mode = mode
+        self.best_from = best_from
 
     def on_start(self, loop: Loop) -> None:
         """Refuse a retention policy that makes no sense before the first step is taken."""
         if self.every < 1:
             raise ConfigError(f"callbacks Checkpoints.every: expected at least 1, got {self.every}")
         self.store(loop)
+        total = loop.total_steps
+        if self.keep_best and total is not None and total < self.best_from:
+            loop.say(
+                f"no checkpoint will be BEST: training ends at step {total}, and "
+                f"Checkpoints.best_from is {self.best_from}"
+            )
 
     def on_validation_end(self, loop: Loop, metrics: Mapping[str, float]) -> None:
         """Refuse to watch a metric that validation does not give."""
@@ -70,6 +80,7 @@ class Checkpoints(Callback):
             keep_every=self.keep_every,
             monitor=self.monitor,
             mode=self.mode,
+            best_from=self.best_from,
         )
 
     def on_step_end(self, loop: Loop) -> None:

@@ -83,6 +83,39 @@ def test_keep_best_of_zero_marks_none(tmp_path: Path) -> None:
     assert store.best() is None
 
 
+def test_an_early_checkpoint_is_not_the_best_however_low_its_loss(tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path, keep_last=2, best_from=30)
+    save(store, 10, 0.1)
+    save(store, 20, 0.2)
+    assert store.best() is None
+
+    for step, loss in ((30, 0.5), (40, 0.4), (50, 0.6), (60, 0.7)):
+        save(store, step, loss)
+
+    assert steps(store) == [40, 50, 60]
+    assert store.best() == tmp_path / "step_00000040-epoch00-val0.4000"
+
+
+def test_who_asks_for_the_best_need_not_know_from_where_it_counts(tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path, keep_last=9, best_from=30)
+    for step, loss in ((10, 0.1), (30, 0.5), (40, 0.4)):
+        save(store, step, loss)
+    flip(tmp_path / "step_00000040-epoch00-val0.4000" / "model.safetensors")
+
+    assert CheckpointStore(tmp_path).best([].append) == tmp_path / "step_00000030-epoch00-val0.5000"
+
+
+def test_a_mark_from_before_the_first_candidate_is_taken_back(tmp_path: Path) -> None:
+    save(CheckpointStore(tmp_path), 10, 0.1)
+    later = CheckpointStore(tmp_path, best_from=30)
+    save(later, 20, 0.2)
+    assert later.best() is None
+    save(later, 30, 0.3)
+    assert later.best() == tmp_path / "step_00000030-epoch00-val0.3000"
+    save(later, 40)
+    assert later.best() == tmp_path / "step_00000030-epoch00-val0.3000"
+
+
 def test_best_knows_its_metric_whoever_asks(tmp_path: Path) -> None:
     writer = CheckpointStore(tmp_path, keep_best=2, monitor="val/wer", mode="max")
     for step, value in ((1, 0.5), (2, 0.9), (3, 0.7)):
