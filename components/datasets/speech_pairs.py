@@ -36,7 +36,8 @@ class SpeechPairData:
     Args:
         train: pair manifest of training: a path, or a URI such as ``demo:train``.
         validation: pair manifests by split name; of theirs, rows without mel are treated alike.
-        test: pair manifests that are evaluated once, by split name.
+        test: pair manifests that are evaluated once, by split name. Their speakers need not be in
+            the mapping: an open set.
         speakers: JSON mapping from speaker to class; None for no classes. The run keeps a copy as
             ``speakers.json`` among its assets, which decides from then on.
         batch_size: rows of a micro-batch.
@@ -207,6 +208,7 @@ class SpeechPairData:
             mapping_name=self.speakers or "the run's mapping",
             context=self._context,
             cache_dir=self._cache,
+            strangers=name != TRAIN and name not in self.validation,
         )
 
     @property

@@ -33,6 +33,11 @@ class SpeechPairBatch:
         emotion: (B, D) float32 stored emotion vectors, zeros where a row has none; None where no
             row has.
         speakers: (B,) int64 index of the target's speaker, ``UNMAPPED`` where the mapping has none.
+        speaker_names: of the rows.
+        sides: ``target`` or ``prompt``: the utterance that mel and stored vector are of.
+        utterances: ids of those utterances.
+        emotions: their labels, empty where a row has none.
+        audio: paths of their audio, empty where a row names none.
         token_seconds: seconds that one semantic token stands for.
         skipped: what the plan had put into this batch and could not be used.
         events: how often something happened that the run should tell.
@@ -45,6 +50,11 @@ class SpeechPairBatch:
     mel: Padded | None
     emotion: Tensor | None
     speakers: Tensor
+    speaker_names: tuple[str, ...] = ()
+    sides: tuple[str, ...] = ()
+    utterances: tuple[str, ...] = ()
+    emotions: tuple[str, ...] = ()
+    audio: tuple[str, ...] = ()
     token_seconds: float = 0.02
     skipped: tuple[Skipped, ...] = ()
     events: Mapping[str, int] = field(default_factory=dict)

@@ -38,6 +38,7 @@ class PairCorpus:
         mapping_name: of the mapping, for messages.
         context: of the run.
         cache_dir: where the index is kept if the manifest's folder cannot be written.
+        strangers: accept that the mapping has none of the speakers: an open set to test on.
 
     Raises:
         DataError: the manifest is damaged, no row can be used, or the mapping has none of its
@@ -55,6 +56,7 @@ class PairCorpus:
         mapping_name: str,
         context: RunContext,
         cache_dir: Path | None,
+        strangers: bool = False,
     ) -> None:
         self.name = name
         self.path = path
@@ -69,7 +71,7 @@ class PairCorpus:
             raise DataError(self._no_mel(options))
         self._classes = classes(self.index, mapping)
         self._has_mapping = bool(mapping)
-        if mapping:
+        if mapping and not strangers:
             refuse_no_hits(self.index, mapping, self.rows, mapping_name)
         self._loader = PairLoader(index=self.index, speakers=self._classes, options=options)
         self._faults: list[str] = []
@@ -122,7 +124,8 @@ class PairCorpus:
             )
         if self._has_mapping:
             covered = coverage(self.index, self._classes, self.rows)
-            lines.append(f"{self.name}: speaker mapping: {covered}")
+            stranger = "" if covered.rows else ": an open set of speakers"
+            lines.append(f"{self.name}: speaker mapping: {covered}{stranger}")
         return lines
 
     def train_summary(self, order: OrderOptions, loading: LoaderOptions) -> list[str]:

@@ -63,9 +63,14 @@ class PairOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pair:
-    """A row with its arrays."""
+    """A row with its arrays, and the utterance that gave it mel or vector."""
 
     id: str
+    name: str
+    side: Side
+    utterance: str
+    label: str
+    audio: str
     text: Tensor
     codes: Tensor
     condition: Tensor
@@ -111,6 +116,11 @@ class PairLoader:
             mel=_padded_mels(mels, self.options.num_bins),
             emotion=_vectors(vectors),
             speakers=torch.tensor([pair.speaker for pair in used], dtype=torch.int64),
+            speaker_names=tuple(pair.name for pair in used),
+            sides=tuple(pair.side for pair in used),
+            utterances=tuple(pair.utterance for pair in used),
+            emotions=tuple(pair.label for pair in used),
+            audio=tuple(pair.audio for pair in used),
             skipped=tuple(skipped),
             events=dict(events),
         )
@@ -118,7 +128,7 @@ class PairLoader:
     def pair(self, row: Row, number: int, epoch: int, events: Counter[str]) -> Pair:
         """Read the arrays of a row. Raises ArrayError saying why it cannot be used."""
         options = self.options
-        side = self._side(number, epoch)
+        side = self.side(number, epoch)
         bits = MEL_BITS[options.emotion]
         has_mel = int(self._index.mels[number]) & bits == bits
         if not has_mel and not options.fallback:
@@ -127,8 +137,14 @@ class PairLoader:
         if not has_mel:
             events[STORED] += 1
         speaker = int(self._speakers[self._index.speakers[number]]) if has_mel else UNMAPPED
+        audio, label = row.get(f"{side}_audio_path"), row.get(f"{side}_emotion")
         return Pair(
             id=row["id"],
+            name=row["speaker"],
+            side=side,
+            utterance=row[f"{side}_id"],
+            label="" if label is None else str(label),
+            audio=str(self._folder / audio) if isinstance(audio, str) and audio else "",
             text=self._tokens(row, "text", row["target_text_ids_path"], options.max_text),
             codes=self._tokens(row, "code", row["target_codes_path"], options.max_codes),
             condition=self._condition(row),
@@ -137,7 +153,7 @@ class PairLoader:
             speaker=speaker,
         )
 
-    def _side(self, number: int, epoch: int) -> Side:
+    def side(self, number: int, epoch: int) -> Side:
         """Return whose emotion a row gets: a function of seed, epoch and row alone."""
         emotion = self.options.emotion
         if emotion != "mix":

@@ -140,6 +140,49 @@ def test_the_prompt_gives_mel_and_vector_if_asked_to(manifest: Path, tmp_path: P
         assert torch.equal(batch.mel.values[place, : len(mel)], torch.from_numpy(mel))
 
 
+def test_a_batch_names_the_utterances_that_gave_its_mel(manifest: Path, tmp_path: Path) -> None:
+    edit_row(manifest, 1, target_emotion="lively", prompt_emotion="subdued")
+    edit_row(manifest, 2, target_audio_path=None)
+    (batch,) = ready(manifest, tmp_path, batch_size=MELS, bucket=MELS, block=ROWS).train_stream()
+    place = {name: number for number, name in enumerate(batch.utterances)}
+    assert len(place) == MELS
+    assert all(name.startswith(f"{batch.utterances[n]}__") for n, name in enumerate(batch.ids))
+    assert set(batch.sides) == {"target"}
+    assert batch.emotions[place["T1"]] == "lively"
+    assert batch.emotions[place["T0"]] == ""
+    assert batch.audio[place["T0"]] == str(manifest.parent / "audio/T0.wav")
+    assert batch.audio[place["T2"]] == ""
+    assert batch.speaker_names[place["T1"]] == "S1"
+    for number in range(6):
+        edit_row(manifest, number, prompt_mel_path=write_mel(manifest.parent, f"P{number}"))
+    (other,) = ready(manifest, tmp_path, emotion="prompt", batch_size=6).train_stream()
+    place = {name: number for number, name in enumerate(other.utterances)}
+    assert place.keys() == {f"P{number}" for number in range(6)}
+    assert other.emotions[place["P1"]] == "subdued"
+    assert other.to(torch.device("cpu")).utterances == other.utterances
+
+
+def test_speakers_unknown_to_the_mapping_may_be_tested_on_and_not_trained_on(
+    manifest: Path, tmp_path: Path
+) -> None:
+    mapping = tmp_path / "strangers.json"
+    mapping.write_text(json.dumps({"A": 0, "B": 1}))
+    known = tmp_path / "known.json"
+    known.write_text(json.dumps({"S0": 0, "S1": 1}))
+    other = write_pairs(tmp_path / "other", 6, mels=6)
+    other.write_text(other.read_text().replace('"S', '"X'), encoding="utf-8")
+    data = ready(manifest, tmp_path, speakers=str(known), test={"unseen": str(other)})
+    summary = "\n".join(data.summary())
+    assert "unseen: speaker mapping: 0 of 6 rows (0.00%), 0 of 4 speakers" in summary
+    assert "an open set of speakers" in summary
+    assert all((batch.speakers == UNMAPPED).all() for batch in data.eval_batches("unseen"))
+    assert sum(len(batch) for batch in data.open_split(str(other))) == 6
+    with pytest.raises(DataError, match="has a speaker of"):
+        ready(manifest, tmp_path / "fresh", speakers=str(known), validation={"v": str(other)})
+    with pytest.raises(DataError, match="has a speaker of"):
+        ready(manifest, tmp_path / "again", speakers=str(mapping))
+
+
 def test_mix_draws_a_side_for_each_row_and_epoch_alone(tmp_path: Path) -> None:
     manifest = write_pairs(tmp_path / "data", 40, mels=40)
     for number in range(40):
