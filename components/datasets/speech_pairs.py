@@ -8,7 +8,7 @@ from typing import Literal
 
 import torch
 
-from core.contracts import BatchStream, RunContext, SpeechPairBatch
+from core.contracts import BatchStream, RunContext, SpeechPairBatch, UtteranceSample
 from core.data.assets import main_rank_first
 from core.data.cache import default_cache
 from core.data.loading import LoaderOptions
@@ -41,6 +41,7 @@ class SpeechPairData:
         speakers: JSON mapping from speaker to class; None for no classes. The run keeps a copy as
             ``speakers.json`` among its assets, which decides from then on.
         batch_size: rows of a micro-batch.
+        limit: train on the first so many rows alone, as if the manifest had no more; None for all.
         emotion: the utterance whose mel (and stored emotion vector) is given; ``mix`` draws it for
             each row and epoch, and needs rows that have both mels.
         mix: probability of the prompt with ``emotion="mix"``.
@@ -71,6 +72,7 @@ class SpeechPairData:
         test: dict[str, str],
         speakers: str | None,
         batch_size: int,
+        limit: int | None = None,
         emotion: Literal["target", "prompt", "mix"] = "target",
         mix: float = 0.25,
         without_mel: Literal["stop", "stored"] = "stop",
@@ -88,6 +90,8 @@ class SpeechPairData:
     ) -> None:
         if batch_size < 1:
             raise ConfigError(f"speech_pairs: batch_size must be at least 1, found {batch_size}")
+        if limit is not None and limit < 1:
+            raise ConfigError(f"speech_pairs: limit must be at least 1, found {limit}")
         if not 0.0 <= mix <= 1.0:
             raise ConfigError(f"speech_pairs: mix is a probability, found {mix:g}")
         if batch_size % rows_per_speaker:
@@ -100,6 +104,7 @@ class SpeechPairData:
         self.test = dict(test)
         self.speakers = speakers
         self.batch_size = batch_size
+        self.limit = limit
         self.emotion: Emotion = emotion
         self.mix = mix
         self.without_mel: Rest = without_mel
@@ -143,7 +148,7 @@ class SpeechPairData:
 
     def train_stream(self) -> BatchStream:
         """Return the training batches of this rank."""
-        return self._corpus(TRAIN).train_stream(self.order, self._loading)
+        return self._corpus(TRAIN).train_stream(self.order, self._loading, limit=self.limit)
 
     def eval_batches(self, split: str) -> Iterable[SpeechPairBatch]:
         """Return this rank's share of a split, longest rows first; the same every time."""
@@ -153,9 +158,11 @@ class SpeechPairData:
 
     def open_split(self, uri: str) -> Iterable[SpeechPairBatch]:
         """Return a manifest by path, or a split by its name, as validation would see it."""
-        if uri == TRAIN or uri in self._uris:
-            return self._corpus(uri).eval_batches(self._loading)
-        return self._open(uri, uri).eval_batches(self._loading)
+        return self._named(uri).eval_batches(self._loading)
+
+    def sample_utterances(self, uri: str, *, limit: int, seed: int) -> UtteranceSample:
+        """Return utterances that have mel, each once, as evenly over speakers as can be."""
+        return self._named(uri).sample(limit, seed, self._loading)
 
     @property
     def eval_splits(self) -> tuple[str, ...]:
@@ -175,7 +182,9 @@ class SpeechPairData:
         """Return rows, how many of them can be used, what the mapping covers, and padding."""
         lines = [line for corpus in self._corpora.values() for line in corpus.summary()]
         if TRAIN in self._corpora:
-            lines += self._corpora[TRAIN].train_summary(self.order, self.loading)
+            lines += self._corpora[TRAIN].train_summary(
+                self.order, self.loading, limit=self.limit
+            )
         return lines + self._notes
 
     @property
@@ -189,6 +198,11 @@ class SpeechPairData:
             timeout=self.loading.timeout,
             pin_memory=torch.cuda.is_available(),
         )
+
+    def _named(self, uri: str) -> PairCorpus:
+        """Return a split by its name, or else a manifest."""
+        known = uri == TRAIN or uri in self._uris
+        return self._corpus(uri) if known else self._open(uri, uri)
 
     def _corpus(self, split: str) -> PairCorpus:
         if split not in self._corpora:

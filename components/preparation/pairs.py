@@ -21,7 +21,7 @@ from core.registry import register
 
 _TEXTS = ("id", "speaker", "audio_path", "text_ids_path", "codes_path", "condition_path")
 _LENGTHS = ("text_len", "code_len")
-_SHARED = ("id", "audio_path", "emo_vec_path", "language")
+_SHARED = ("id", "audio_path", "emo_vec_path", "language", "emotion")
 _PROMPT = (*_SHARED, "condition_path", "condition_len", "duration")
 _TARGET = (*_SHARED, "text", "text_ids_path", "text_len", "codes_path", "code_len")
 
@@ -38,7 +38,7 @@ class Pairs:
     Args:
         manifest: one utterance a line, with id, speaker, audio_path, text_ids_path, text_len,
             codes_path, code_len, condition_path and, if there, emo_vec_path, text, language,
-            condition_len and duration.
+            emotion (a label), condition_len and duration.
         output: pair manifest; in another folder, relative paths are adapted.
         pairs_per_target: prompts for each target, fewer where a speaker has fewer others.
         seed: of the choice of prompts.

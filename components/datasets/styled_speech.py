@@ -1,0 +1,149 @@
+"""What is spoken in the demo of Stage 2: every voice in every style."""
+
+from __future__ import annotations
+
+import random
+import unicodedata
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from components.datasets.demo_corpus import voices
+from components.datasets.demo_text import GRAMMARS
+from components.datasets.espeak_worker import Job
+
+SPLITS = ("train", "validation", "probe", "unseen")
+"""All but ``unseen`` have the same voices; no two share a sentence but ``probe`` and ``unseen``."""
+
+TEXT_VOCAB = 80
+FIRST_CHARACTER = 2
+"""Text ids below it are start and stop."""
+
+_HEARD, _UNHEARD = 24, 8
+_RATE, _PITCH = 150, 50
+_SENTENCES = {"train": "train", "validation": "validation", "probe": "test", "unseen": "test"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Style:
+    """How a sentence is said, relative to the voice.
+
+    Args:
+        rate: factor of the speaking rate.
+        pitch: steps of eSpeak's pitch, on a scale of 100.
+        pitch_range: eSpeak's range of pitch; 50 is the voice's own.
+        emphasis: whether the sentence is stressed.
+    """
+
+    rate: float = 1.0
+    pitch: int = 0
+    pitch_range: int = 50
+    emphasis: bool = False
+
+
+STYLES: Mapping[str, Style] = {
+    "neutral": Style(),
+    "hurried": Style(rate=1.4),
+    "subdued": Style(rate=0.8, pitch=-10, pitch_range=15),
+    "lively": Style(rate=1.1, pitch=12, pitch_range=95),
+    "emphatic": Style(rate=1.15, pitch_range=70, emphasis=True),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StyledParameters:
+    """What the corpus is made from.
+
+    Args:
+        language: ``en`` or ``ko``.
+        utterances: about how many of ``train``; the other splits follow from it.
+        seed: of sentences, rates, pitches and levels.
+    """
+
+    language: str
+    utterances: int
+    seed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Utterance:
+    """One utterance of the corpus.
+
+    Args:
+        id: unique in the corpus.
+        split: that it belongs to.
+        style: a name of :data:`STYLES`.
+        job: what eSpeak says.
+    """
+
+    id: str
+    split: str
+    style: str
+    job: Job
+
+
+def plan(parameters: StyledParameters) -> list[Utterance]:
+    """Return what is to be spoken, a pure function of the parameters.
+
+    Voices take turns, and so do the styles of a voice.
+    """
+    heard = voices("train", parameters.language)
+    heard = heard[: min(_HEARD, max(2, parameters.utterances // 10))]
+    others = voices("validation", parameters.language) + voices("test", parameters.language)
+    each = max(2, parameters.utterances // len(heard))
+    counts = {
+        "train": (heard, each),
+        "validation": (heard, max(2, each // 8)),
+        "probe": (heard, max(5, 3 * each // 4)),
+        "unseen": (others[: min(_UNHEARD, len(heard))], max(5, each // 2)),
+    }
+    planned: list[Utterance] = []
+    for split, (speakers, times) in counts.items():
+        # A generator for each split: of the sentences of "test", others for other splits.
+        sentences = GRAMMARS[parameters.language].sentences(
+            _SENTENCES[split], count=times * len(speakers), seed=_seed(parameters.seed, split)
+        )
+        for index, text in enumerate(sentences):
+            turn, voice = divmod(index, len(speakers))
+            style = tuple(STYLES)[(turn + voice) % len(STYLES)]
+            name = f"{parameters.language}-{split}-{len(planned):06d}"
+            job = _job(parameters, len(planned), text, voice=speakers[voice], style=STYLES[style])
+            planned.append(Utterance(id=name, split=split, style=style, job=job))
+    return planned
+
+
+def characters(language: str) -> dict[str, int]:
+    """Return the text id of each character of a language's sentences; Hangul by its jamo.
+
+    Raises:
+        AssertionError: there are more than :data:`TEXT_VOCAB` ids.
+    """
+    words = " ".join(GRAMMARS[language].vocabulary())
+    found = sorted(set(unicodedata.normalize("NFD", words)))
+    assert len(found) + FIRST_CHARACTER <= TEXT_VOCAB
+    return {character: FIRST_CHARACTER + place for place, character in enumerate(found)}
+
+
+def text_ids(text: str, table: Mapping[str, int]) -> list[int]:
+    """Return the text ids of a sentence."""
+    return [table[character] for character in unicodedata.normalize("NFD", text)]
+
+
+def _job(parameters: StyledParameters, index: int, text: str, *, voice: str, style: Style) -> Job:
+    name = f"styled/{parameters.language}/{parameters.seed}/{index}"
+    draw = random.Random(name).random
+    return Job(
+        index=index,
+        text=text,
+        voice=voice,
+        rate=round(_RATE * style.rate * (0.93 + 0.14 * draw())),
+        pitch=round(_PITCH + style.pitch - 3 + 6 * draw()),
+        level=round(0.3 + 0.5 * draw(), 3),
+        seed=zlib.crc32(name.encode()) >> 1,
+        pitch_range=style.pitch_range,
+        emphasis=style.emphasis,
+    )
+
+
+def _seed(seed: int, split: str) -> int:
+    return zlib.crc32(f"{seed}/{split}".encode())
