@@ -182,9 +182,7 @@ class SpeechPairData:
         """Return rows, how many of them can be used, what the mapping covers, and padding."""
         lines = [line for corpus in self._corpora.values() for line in corpus.summary()]
         if TRAIN in self._corpora:
-            lines += self._corpora[TRAIN].train_summary(
-                self.order, self.loading, limit=self.limit
-            )
+            lines += self._corpora[TRAIN].train_summary(self.order, self.loading, limit=self.limit)
         return lines + self._notes
 
     @property

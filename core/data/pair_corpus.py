@@ -10,9 +10,10 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from core.contracts import RunContext, SpeechPairBatch
+from core.contracts import UNMAPPED, RunContext, SpeechPairBatch, UtteranceSample
 from core.data.loading import Feed, LoaderOptions, Requests, guarded, make_loader
-from core.data.npy import ArrayError
+from core.data.npy import ArrayError, Indices
+from core.data.pair_sample import choose_utterances
 from core.data.pairs import MEL_BITS, Pair, PairLoader, PairOptions, rows_by_length
 from core.data.pairs_index import open_pairs
 from core.data.pairs_order import OrderOptions, Place, block_order
@@ -82,11 +83,14 @@ class PairCorpus:
         """Digest of all rows."""
         return self.index.digest()
 
-    def train_stream(self, order: OrderOptions, loading: LoaderOptions) -> PairStream:
-        """Return the training batches of this rank."""
+    def train_stream(
+        self, order: OrderOptions, loading: LoaderOptions, *, limit: int | None = None
+    ) -> PairStream:
+        """Return the training batches of this rank, of the first ``limit`` rows."""
+        total = min(limit or len(self.index), len(self.index))
         return PairStream(
             index=self.index,
-            supply=Supply(rows=self.rows, total=len(self.index), refill=self._refill()),
+            supply=Supply(rows=min(self.rows, total), total=total, refill=self._refill()),
             load=self._loader,
             order=order,
             batch_size=self._batch_size,
@@ -99,8 +103,47 @@ class PairCorpus:
     def eval_batches(self, loading: LoaderOptions) -> Iterable[SpeechPairBatch]:
         """Return this rank's share of the usable rows, longest first."""
         plan = list(rows_by_length(self.index.code_lengths, self.rows, self._batch_size))
+        return self._batches(plan[self.context.rank :: self.context.world_size], loading)
+
+    def sample(self, limit: int, seed: int, loading: LoaderOptions) -> UtteranceSample:
+        """Return utterances with mel, each once: of speakers with a class, then of the others.
+
+        Raises:
+            DataError: no row has mel.
+        """
+        if not self.with_mel:
+            raise DataError(self._no_mel(self._loader.options))
+        known = (self._classes != UNMAPPED)[np.asarray(self.index.speakers[: self.with_mel])]
+        if not self._has_mapping:
+            known[:] = True
+        plan: list[Indices] = []
+        notes: list[str] = []
+        for kind, places in (("", known), (" without a class", ~known)):
+            rows = np.flatnonzero(places)
+            if not rows.size:
+                continue
+            choice = choose_utterances(
+                self.index, rows, utterance=self._utterance, limit=limit, seed=seed
+            )
+            notes.append(
+                f"{self.name}: {choice.rows.size:,} utterances of {choice.speakers:,} speakers"
+                f"{kind}, from {rows.size:,} rows of {choice.of_speakers:,}"
+            )
+            starts = range(self._batch_size, choice.rows.size, self._batch_size)
+            plan += np.split(choice.rows, list(starts))
+        return UtteranceSample(
+            batches=self._batches(plan, loading),
+            count=sum(rows.size for rows in plan),
+            notes=tuple(notes),
+        )
+
+    def _utterance(self, number: int) -> str:
+        utterance: str = self.index.row(number)[f"{self._loader.side(number, 0)}_id"]
+        return utterance
+
+    def _batches(self, plan: list[Indices], loading: LoaderOptions) -> Iterable[SpeechPairBatch]:
         feed: Feed[Request] = Feed()
-        feed.requests = [(0, rows) for rows in plan[self.context.rank :: self.context.world_size]]
+        feed.requests = [(0, rows) for rows in plan]
         loader = make_loader(Requests(self._loader), loading, sampler=feed)
         return guarded(loader, workers=loading.workers)
 
@@ -128,9 +171,12 @@ class PairCorpus:
             lines.append(f"{self.name}: speaker mapping: {covered}{stranger}")
         return lines
 
-    def train_summary(self, order: OrderOptions, loading: LoaderOptions) -> list[str]:
+    def train_summary(
+        self, order: OrderOptions, loading: LoaderOptions, *, limit: int | None = None
+    ) -> list[str]:
         """Return how rows are shuffled and what of the first block is padding."""
-        place = Place().within(self.rows, order.block)
+        used = min(self.rows, limit or self.rows)
+        place = Place().within(used, order.block)
         rows = block_order(
             self.index.code_lengths,
             self.index.speakers,
@@ -144,8 +190,9 @@ class PairCorpus:
         longest = np.maximum.reduceat(lengths, starts)
         sizes = np.diff(np.append(starts, lengths.size))
         padding = 1.0 - lengths.sum() / float((longest * sizes).sum())
+        limited = f"the first {limit:,} rows alone; " if limit is not None else ""
         return [
-            f"{self.name}: batches of {self._batch_size} rows, shuffled in blocks of "
+            f"{self.name}: {limited}batches of {self._batch_size} rows, shuffled in blocks of "
             f"{order.block:,}; {padding:.1%} of semantic tokens are padding in the first; the "
             f"position counts rows; {loading.workers} workers"
         ]

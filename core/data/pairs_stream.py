@@ -228,8 +228,8 @@ class PairStream:
             raise DataError(
                 f"{self._index.path}: the checkpoint stands at row {place.row:,} in a block that "
                 f"ends at row {place.end:,}, and now only the first {self._supply.rows:,} rows can "
-                "be used: mel was removed or the order changed. Restore it, or accept the change "
-                "with --allow-data-change, which begins the epoch again"
+                "be used: mel was removed or the order changed, or data.limit is lower. Restore "
+                "it, or accept the change with --allow-data-change, which begins the epoch again"
             )
         name = f"{self._index.path}, rows 1 to {place.end:,}"
         return check_same_data(state, self._identity(place.end), name, allow=allow)

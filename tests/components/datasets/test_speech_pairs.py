@@ -107,6 +107,24 @@ def test_the_stream_ends_with_the_mel_and_says_what_to_run(manifest: Path, tmp_p
     assert f"python -m core.prepare order {manifest}" in message
 
 
+def test_a_limit_makes_the_first_rows_the_whole_manifest(manifest: Path, tmp_path: Path) -> None:
+    data = ready(manifest, tmp_path, limit=9)
+    stream = data.train_stream()
+    assert isinstance(stream, Exhaustible)
+    assert stream.steps_per_epoch == 3
+    names = [row["id"] for row in read_rows(manifest)]
+    batches, _ = everything(stream)
+    assert sorted(name for batch in batches for name in batch.ids) == sorted(names[:9])
+    assert (stream.epoch, stream.exhausted) == (1, None)
+    assert any("the first 9 rows alone; batches of 4" in line for line in data.summary())
+
+    beyond = ready(manifest, tmp_path, limit=20).train_stream()
+    everything(beyond)
+    assert isinstance(beyond, Exhaustible)
+    assert beyond.exhausted is not None, "rows 19 and 20 have no mel yet"
+    assert "all 18 rows that can be used are consumed, of 20" in beyond.exhausted
+
+
 def test_stored_vectors_stand_in_for_mel_without_a_speaker(
     manifest: Path, tmp_path: Path, speakers: Path
 ) -> None:
