@@ -14,6 +14,13 @@ from core.contracts.components import (
 )
 from core.contracts.noisy import Eventful, NoisySpeechBatch, Padded
 from core.contracts.pairs import UNMAPPED, SpeechPairBatch
+from core.contracts.probing import (
+    ProbeFindings,
+    ProbeSuite,
+    ProbingTask,
+    SamplingData,
+    UtteranceSample,
+)
 from core.contracts.records import (
     Artifact,
     Batch,
@@ -59,8 +66,12 @@ __all__ = [
     "OptimizerFactory",
     "Padded",
     "PlannedScheduler",
+    "ProbeFindings",
+    "ProbeSuite",
+    "ProbingTask",
     "RunContext",
     "RunInfo",
+    "SamplingData",
     "Scheduler",
     "Skipped",
     "SpeechBatch",
@@ -71,4 +82,5 @@ __all__ = [
     "Tracker",
     "TranscribingTask",
     "Transcript",
+    "UtteranceSample",
 ]

@@ -18,6 +18,7 @@ from core.contracts import (
     Eventful,
     Exhaustible,
     RunContext,
+    SamplingData,
     SpeechPairBatch,
 )
 from core.errors import ConfigError, DataError
@@ -178,6 +179,34 @@ def test_a_batch_names_the_utterances_that_gave_its_mel(manifest: Path, tmp_path
     assert place.keys() == {f"P{number}" for number in range(6)}
     assert other.emotions[place["P1"]] == "subdued"
     assert other.to(torch.device("cpu")).utterances == other.utterances
+
+
+def test_a_sample_has_each_utterance_once_and_known_speakers_first(
+    manifest: Path, tmp_path: Path, speakers: Path
+) -> None:
+    edit_row(manifest, 4, target_id="T0", id="T0__P4")  # Speaker S0, as row 0.
+    data = ready(manifest, tmp_path, speakers=str(speakers), test={"probe": str(manifest)})
+    assert isinstance(data, SamplingData)
+    sample = data.sample_utterances("probe", limit=100, seed=0)
+    batches, skipped = everything(sample.batches)
+    assert not skipped
+    utterances = [name for batch in batches for name in batch.utterances]
+    assert len(utterances) == len(set(utterances)) == sample.count == MELS - 1
+    known = [bool((batch.speakers != UNMAPPED).all()) for batch in batches]
+    assert known == sorted(known, reverse=True)
+    assert not any((batch.speakers != UNMAPPED).any() for batch in batches[known.index(False) :])
+    assert sample.notes == (
+        "probe: 8 utterances of 2 speakers, from 9 rows of 2",
+        "probe: 9 utterances of 2 speakers without a class, from 9 rows of 2",
+    )
+    few = data.sample_utterances("probe", limit=4, seed=0)
+    assert Counter(n for batch in few.batches for n in batch.speaker_names) == dict.fromkeys(
+        ("S0", "S1", "S2", "S3"), 2
+    )
+    bare = write_pairs(tmp_path / "bare", 4)
+    stored = ready(manifest, tmp_path, without_mel="stored")
+    with pytest.raises(DataError, match="mel not found"):
+        stored.sample_utterances(str(bare), limit=4, seed=0)
 
 
 def test_speakers_unknown_to_the_mapping_may_be_tested_on_and_not_trained_on(
