@@ -60,6 +60,7 @@ class Loop:
         stop: whether a signal asked for the end.
         say: prints a line for people, on the main rank only.
         environment: revision and packages, written into checkpoints.
+        settings: value of each setting by its path, for advice.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class Loop:
         stop: StopRequest,
         say: Callable[[str], None],
         environment: Mapping[str, Any],
+        settings: Mapping[str, Any] | None = None,
     ) -> None:
         self.experiment = experiment
         self.trainer = experiment.trainer
@@ -82,6 +84,7 @@ class Loop:
         self.stop = stop
         self.say = say
         self.environment = environment
+        self.advice = memory.step_advice(settings or {}, run.path)
         self.stopping = False
         """A signal asked some rank to stop, or the data are used up for now; the step that was just
         taken is the last."""
@@ -144,7 +147,9 @@ class Loop:
             taken = 0
             for batches in self._steps():
                 taken += 1
-                report = self._step(batches)
+                what = f"step {self.progress.step + 1}"
+                with memory.explained(what, advice=self.advice, batches=batches):
+                    report = self._step(batches)
                 self._after_step(report)
                 if report.stop or (self.stopping and not self.done):
                     return "stopped"
@@ -194,11 +199,9 @@ class Loop:
         factor = self.scheduler.factor(step, self.total_steps)
         for group in self.optimizer.param_groups:
             group["lr"] = group["initial_lr"] * factor
-        moved = tuple(batch.to(self.ranks.device) for batch in batches)
-        self.batches = moved
+        self.batches = moved = tuple(batch.to(self.ranks.device) for batch in batches)
         self.task.train()
-        with memory.explained(moved, step):
-            report = self.stepper(moved, stop=self.stop.requested)
+        report = self.stepper(moved, stop=self.stop.requested)
         self.progress.step = step
         self.progress.epoch = self.stream.epoch
         self.progress.utterances += sum(len(batch) for batch in moved)
@@ -267,7 +270,7 @@ class Loop:
         if self.stepper.scaler.is_enabled():
             values["train/loss_scale"] = self.stepper.scaler.get_scale()
         self.logged = values
-        self.metrics.update(values)
+        self.metrics |= values
         self.record(values)
 
     def record(self, values: Mapping[str, float]) -> None:
@@ -292,15 +295,16 @@ class Loop:
 
     def evaluate(self, split: str) -> dict[str, float]:
         """Return ``split/name`` averages over a split, the same on every rank."""
-        return evaluate_split(
-            self.task,
-            self.experiment.data.eval_batches(split),
-            split=split,
-            ranks=self.ranks,
-            autocast=self.stepper.autocast,
-            seed=self.experiment.seed,
-            say=self.say,
-        )
+        with memory.explained(f"evaluation of '{split}'", advice=self.advice):
+            return evaluate_split(
+                self.task,
+                self.experiment.data.eval_batches(split),
+                split=split,
+                ranks=self.ranks,
+                autocast=self.stepper.autocast,
+                seed=self.experiment.seed,
+                say=self.say,
+            )
 
     # --------------------------------------------------------------------------------- state
 
@@ -366,9 +370,8 @@ class Loop:
             getattr(callback, hook)(self)
 
     def _plan(self) -> dict[str, Any]:
-        if isinstance(self.scheduler, PlannedScheduler):
-            return self.scheduler.state_dict()
-        return {}
+        scheduler = self.scheduler
+        return scheduler.state_dict() if isinstance(scheduler, PlannedScheduler) else {}
 
     def _rows_per_step(self) -> int | None:
         if not isinstance(self.stream, FixedRows):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,14 +15,18 @@ ERROR_RATES = ("cer", "eer", "wer")
 
 def read_results(path: Path) -> dict[str, float]:
     """Return the metrics of ``results.json``, without the step and epoch they belong to."""
-    found: dict[str, float] = json.loads(path.read_text())
-    return {name: value for name, value in found.items() if "/" in name}
+    found: dict[str, float | None] = json.loads(path.read_text())
+    return {n: math.nan if value is None else value for n, value in found.items() if "/" in n}
 
 
 def write_results(path: Path, results: Mapping[str, float | str | int]) -> None:
-    """Write ``results.json`` in one piece: a reader never sees half of it."""
+    """Write ``results.json`` in one piece; what is not finite is null, as JSON has no NaN."""
+    shown = {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in results.items()
+    }
     temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(dict(results), indent=2) + "\n")
+    temporary.write_text(json.dumps(shown, indent=2) + "\n")
     os.replace(temporary, path)
 
 
@@ -42,6 +47,6 @@ def result_lines(metrics: Mapping[str, float]) -> list[str]:
 
 
 def _cell(name: str, value: float | None) -> str:
-    if value is None:
+    if value is None or math.isnan(value):
         return "-"
     return f"{value:.2%}" if name in ERROR_RATES else f"{value:.4f}"

@@ -28,6 +28,7 @@ from core.rundir import RunDir
 from core.track.fanout import Fanout
 from core.track.jsonl import JsonlTracker
 from core.track.samples import SampleWriter
+from core.train import memory
 from core.train.allocator import keep_freed_memory
 from core.train.announce import announcements
 from core.train.directory import run_directory
@@ -174,8 +175,9 @@ class _Run:
             seed=seed,
         )
         experiment.data.setup(context)
-        experiment.task.setup(context)
-        experiment.task.to(self.ranks.device)
+        with memory.explained("making the model", advice=memory.MODEL_TOO_LARGE):
+            experiment.task.setup(context)
+            experiment.task.to(self.ranks.device)
         if self.options.init_from is not None and checkpoint is None:
             for line in initialise(
                 experiment.task,
@@ -195,6 +197,7 @@ class _Run:
             stop=self.stop,
             say=self.say,
             environment=self.environment,
+            settings=flatten(self.composed.config),
         )
         if checkpoint is not None:
             self._restore(loop, checkpoint)

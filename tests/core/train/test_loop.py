@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from components.schedulers.wsd import WSD
-from core.contracts import Artifact, RunInfo
+from core.contracts import Artifact, LossSum, RunInfo
 from core.dist.ranks import Ranks
-from core.errors import ConfigError
+from core.errors import ConfigError, TrainingError
 from core.experiment import Experiment
 from core.rundir import RunDir
 from core.train.loop import Loop
@@ -87,6 +87,8 @@ def loop(
     poisoned: int | None = None,
     scheduler: WSD | None = None,
     said: list[str] | None = None,
+    task: ToyTask | None = None,
+    settings: Mapping[str, Any] | None = None,
     **trainer: Any,
 ) -> Loop:
     def sgd(module: nn.Module) -> torch.optim.Optimizer:
@@ -94,7 +96,7 @@ def loop(
 
     experiment = Experiment(
         name="toy",
-        task=Counting(),
+        task=task or Counting(),
         data=FixedData(rows=rows, batches=batches, poisoned=poisoned),  # type: ignore[arg-type]
         optimizer=sgd,
         scheduler=scheduler or WSD(warmup_steps=2, shape="linear", decay_share=0.5),
@@ -108,6 +110,7 @@ def loop(
         stop=StopRequest(),
         say=(said if said is not None else []).append,
         environment={},
+        settings=settings,
     )
 
 
@@ -120,6 +123,33 @@ def rates(trained: Loop) -> list[float]:
 def told(trained: Loop) -> list[bool]:
     assert isinstance(trained.task, Counting)
     return trained.task.told
+
+
+class Greedy(Counting):
+    """Asks for more memory than there is, in a step or after it."""
+
+    def __init__(self, *, after: bool) -> None:
+        super().__init__()
+        self.after = after
+
+    def step(self, batch: ToyBatch) -> dict[str, LossSum]:
+        if len(self.told) == 2 and not self.after:
+            torch.empty(2**60)
+        return super().step(batch)
+
+    def after_step(self, *, finite: bool) -> None:
+        super().after_step(finite=finite)
+        if len(self.told) == 3:
+            torch.empty(2**60)
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_a_step_without_memory_ends_with_what_to_set(after: bool, tmp_path: Path) -> None:
+    trained = loop(tmp_path, max_steps=9, task=Greedy(after=after), settings={"data.batch_size": 2})
+    with pytest.raises(TrainingError, match="step 3: out of memory") as raised:
+        trained.train()
+    assert "data.batch_size=1 trainer.accumulation=2 (now 2 and 1)" in str(raised.value)
+    assert f"--resume {tmp_path}" in str(raised.value)
 
 
 def test_the_task_is_told_once_after_each_step_and_whether_it_was_taken(tmp_path: Path) -> None:

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 from torch import nn
 
 from core.train.parameters import parameter_counts, parameter_table
-from core.train.results import result_lines, write_results
+from core.train.results import read_results, result_lines, write_results
 
 
 def test_table_has_a_row_for_each_split_and_percent_for_rates() -> None:
@@ -27,6 +28,17 @@ def test_results_are_plain_json(tmp_path: Path) -> None:
     write_results(path, {"step": 3, "test/wer": 0.1})
     assert json.loads(path.read_text()) == {"step": 3, "test/wer": 0.1}
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_nothing_counted_for_is_null_in_the_file_and_a_dash_in_the_table(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "results.json"
+    write_results(path, {"step": 3, "unseen/speaker_acc": math.nan, "unseen/loss": 2.0})
+    assert json.loads(path.read_text())["unseen/speaker_acc"] is None
+    found = read_results(path)
+    assert math.isnan(found["unseen/speaker_acc"])
+    assert result_lines(found)[1].split() == ["unseen", "2.0000", "-"]
 
 
 def test_parameter_table_counts_tied_parameters_once() -> None:
