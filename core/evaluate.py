@@ -1,4 +1,4 @@
-"""``python -m core.evaluate RUN [SOURCE...]``: error rates of a trained model."""
+"""``python -m core.evaluate RUN [SOURCE...]``: error rates of a trained model, or probes of it."""
 
 from __future__ import annotations
 
@@ -26,15 +26,34 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--json", type=Path, metavar="FILE", help="write the reports as JSON too")
     made.add_argument("--worst", type=int, default=10, help="utterances to list")
+    probes = made.add_argument_group(
+        "probes", "what the frozen representation of a model tells, such as of the speaker"
+    )
+    probes.add_argument("--probe", action="store_true", help="train fresh probes of the splits")
+    probes.add_argument("--twin", type=Path, metavar="RUN", help="measure this run beside it")
+    probes.add_argument("--seeds", type=int, metavar="N", help="of each probe (3, or more)")
+    probes.add_argument(
+        "--rows", type=int, metavar="N", help="most utterances of a split to probe (6000)"
+    )
     return made
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
-    return exit_status(_main, parser().parse_args(arguments))
+    options = parser().parse_args(arguments)
+    return exit_status(_probe if options.probe else _main, options)
+
+
+def _probe(options: argparse.Namespace) -> int:
+    from core.probe import probe
+
+    return probe(options)
 
 
 def _main(options: argparse.Namespace) -> int:
+    given = [name for name in ("twin", "seeds", "rows") if getattr(options, name) is not None]
+    if given:
+        raise ConfigError(f"--{given[0]} is for probes; add --probe")
     model = load_from(options)
     sources = options.source or list(model.data.test_splits)
     if not sources:

@@ -17,6 +17,7 @@ from core.checkpoint.match import load_strict
 from core.config.compose import compose_saved
 from core.contracts import (
     DataModule,
+    ProbingTask,
     RunContext,
     SpeechBatch,
     Task,
@@ -55,11 +56,13 @@ class Loaded:
         task: with its weights.
         data: of the run.
         checkpoint: that the weights are from.
+        experiment: that the task is of; its trackers are not started.
     """
 
     task: Task
     data: DataModule
     checkpoint: Path
+    experiment: Experiment
 
 
 def load_model(
@@ -86,8 +89,11 @@ def load_model(
     """
     loaded = load_task(target, weights=weights, overrides=overrides)
     if not isinstance(loaded.task, TranscribingTask):
+        probing = isinstance(loaded.task, ProbingTask)
+        hint = f"; python -m core.evaluate {target} --probe tells what it learnt" if probing else ""
         raise CheckpointError(
             f"{loaded.checkpoint} holds a {type(loaded.task).__name__}, which does not transcribe"
+            f"{hint}"
         )
     place = pick_device(device, 0)
     loaded.task.to(place).eval()
@@ -113,7 +119,9 @@ def load_task(
     experiment.data.setup(context)
     experiment.task.setup(context)
     load_strict(experiment.task, read_inference_model(checkpoint), source=str(checkpoint))
-    return Loaded(task=experiment.task, data=experiment.data, checkpoint=checkpoint)
+    return Loaded(
+        task=experiment.task, data=experiment.data, checkpoint=checkpoint, experiment=experiment
+    )
 
 
 def file_batches(paths: Iterable[Path], *, sample_rate: int) -> Iterable[SpeechBatch]:

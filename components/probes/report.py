@@ -1,8 +1,7 @@
-"""What a representation tells, in one table; and what one tells less than another."""
+"""What a representation tells, in one table."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -44,14 +43,12 @@ class ProbeReport:
         """Return the report for people; intervals are of 95 %."""
         head: tuple[str, ...] = ("property", "probe", "accuracy", "interval", "over seeds")
         head += ("balanced", "shuffled", "chance", "majority")
-        table = [_class_row(n, result) for n, found in self.classes.items() for result in found]
-        lines = [f"probes of {self.name}", *_table([head, *table])]
+        rows = [_class_row(n, result) for n, found in self.classes.items() for result in found]
+        lines = [f"probes of {self.name}", *table([head, *rows])]
         if self.numbers:
             head = ("property", "probe", "R2", "over seeds", "shuffled", "by target")
-            table = [
-                _number_row(n, result) for n, found in self.numbers.items() for result in found
-            ]
-            lines += ["", *_table([head, *table])]
+            rows = [_number_row(n, result) for n, found in self.numbers.items() for result in found]
+            lines += ["", *table([head, *rows])]
         lines.append("")
         if self.verification is not None:
             told = self.verification
@@ -168,46 +165,6 @@ def probe_features(
     )
 
 
-def share_removed(before: ProbeResult, after: ProbeResult) -> float:
-    """Return how much of the accuracy above chance is gone; NaN where there was none."""
-    above = before.accuracy - before.chance
-    return (before.accuracy - after.accuracy) / above if above > 0.0 else math.nan
-
-
-def compare(before: ProbeReport, after: ProbeReport) -> list[str]:
-    """Return a table of two representations: what the second tells, beside the first.
-
-    Args:
-        before: of the run to compare with, such as a twin without an adversary.
-        after: of the run in question, measured on the same rows.
-    """
-    rows = [("property", "probe", before.name, after.name, "difference", "above chance removed")]
-    for name, results in before.classes.items():
-        for old, new in zip(results, after.classes.get(name, ()), strict=False):
-            rows.append(
-                (
-                    name,
-                    old.kind,
-                    f"{old.accuracy:.1%}",
-                    f"{new.accuracy:.1%}",
-                    f"{100 * (new.accuracy - old.accuracy):+.1f} points",
-                    f"{share_removed(old, new):.1%}",
-                )
-            )
-    for name, found in before.numbers.items():
-        for was, now in zip(found, after.numbers.get(name, ()), strict=False):
-            change = f"{now.value - was.value:+.3f}"
-            label = f"{was.kind}, R2"
-            rows.append((name, label, f"{was.value:.3f}", f"{now.value:.3f}", change, ""))
-    told = {n: (v, after.metrics()[n]) for n, v in before.metrics().items() if n in after.metrics()}
-    for name in ("speaker_eer", "norm", "effective_rank", *before.extra):
-        if f"probe/{name}" in told:
-            old_value, new_value = told[f"probe/{name}"]
-            change = f"{new_value - old_value:+.4g}"
-            rows.append((name, "", f"{old_value:.4g}", f"{new_value:.4g}", change, ""))
-    return _table(rows)
-
-
 def _class_row(name: str, result: ProbeResult) -> tuple[str, ...]:
     return (
         name,
@@ -240,7 +197,8 @@ def _percent(interval: tuple[float, float]) -> str:
     return f"{100 * low:.1f} to {high:.1%}"
 
 
-def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
+def table(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    """Return rows as lines with columns of one width each."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

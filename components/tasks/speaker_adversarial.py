@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from components.adversary.emotion_bound import EmotionBound, norm_penalty
 from components.adversary.ensemble import SpeakerAdversary
 from components.models.unified_voice import UNTOLD, UnifiedVoice, UnifiedVoiceHidden
+from components.probes.emotion import EmotionProbes
 from core.contracts import LossSum, MetricSum, RunContext, SpeechPairBatch, Task
 from core.data.speaker_mapping import SPEAKERS, read_mapping
 from core.errors import ConfigError, DataError, suggest
@@ -98,6 +99,7 @@ class SpeakerAdversarialTask(Task):
         self.duration = duration
         self.duration_dropout = duration_dropout
         self._metrics: dict[str, MetricSum] = {}
+        self._mapped = False
 
     def setup(self, context: RunContext) -> None:
         """Create all parameters; the classifiers are sized by the run's speaker mapping.
@@ -108,9 +110,10 @@ class SpeakerAdversarialTask(Task):
         """
         self.model.setup()
         self._freeze()
+        path = context.assets / SPEAKERS
+        self._mapped = path.is_file()
         if self.adversary is None:
             return
-        path = context.assets / SPEAKERS
         if not path.is_file():
             raise DataError(
                 "the speaker adversary needs to know the speakers: set data.speakers to a mapping; "
@@ -225,6 +228,13 @@ class SpeakerAdversarialTask(Task):
         """Return (B, D) emotion vectors as the GPT and the classifiers get them."""
         bounded: Tensor = self.bound(self._unbounded_emotion(batch))
         return bounded
+
+    def probes(self, twin: nn.Module | None = None) -> EmotionProbes:
+        """Return probes of the emotion vector. Raises ConfigError for a twin without one."""
+        if twin is not None and not isinstance(twin, SpeakerAdversarialTask):
+            raise ConfigError(f"a {type(twin).__name__} has no emotion vector to set beside this")
+        models = [self] if twin is None else [self, twin]
+        return EmotionProbes(models, mapped=self._mapped)
 
     # ----------------------------------------------------------------------------- details
 

@@ -5,8 +5,8 @@ import torch
 from torch import Tensor
 
 from components.probes.classification import ProbeResult, train_probe
+from components.probes.comparison import share_removed
 from components.probes.fitting import Kind
-from components.probes.report import share_removed
 from core.errors import DataError
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from components.probes.picture import probe_image
-from components.probes.report import ProbeReport, compare, probe_features
+from components.probes.report import ProbeReport, probe_features
 
 ROWS = 600
 
@@ -51,16 +51,6 @@ def test_the_table_and_the_figures(reports: tuple[ProbeReport, ProbeReport]) -> 
     metrics = reports[0].metrics()
     assert metrics["probe/speaker_linear"] == 1.0
     assert metrics["probe/shuffle_delta"] == 0.25
-
-
-def test_two_runs_beside_each_other(reports: tuple[ProbeReport, ProbeReport]) -> None:
-    lines = compare(*reports)
-    speaker = next(line for line in lines if line.startswith("speaker") and "linear" in line)
-    removed = float(speaker.split()[-1].rstrip("%"))
-    assert removed > 85.0
-    emotion = next(line for line in lines if line.startswith("emotion") and "linear" in line)
-    assert abs(float(emotion.split()[-1].rstrip("%"))) < 1.0
-    assert any(line.startswith("speaker_eer") for line in lines)
 
 
 def test_the_picture(reports: tuple[ProbeReport, ProbeReport]) -> None:
