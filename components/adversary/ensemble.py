@@ -11,11 +11,13 @@ from typing import ClassVar
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from components.adversary.buffered_adamw import BufferedAdamW
 from components.adversary.gradient_reversal import GradientReversal
 from components.adversary.lambda_schedules import LambdaSchedule
 from components.adversary.monitor import SpeakerMonitor
+from components.adversary.recent_rows import RecentRows
 from components.adversary.speaker_classifier import SpeakerClassifier, SpeakerScore
 from core.contracts import UNMAPPED, LossSum, MetricSum
 from core.errors import ConfigError
@@ -43,8 +45,10 @@ class SpeakerAdversary(nn.Module):
     * In the model's step they are frozen. The cross-entropy, averaged over them, gives the emotion
       vector a reversed gradient and the classifiers none. Dropout is off.
     * After each optimiser step they take ``steps`` steps of their own on the rows of all its
-      micro-batches and ranks, detached. Their AdamW is part of this module; the loop's optimiser,
-      gradient norm and clipping do not see them.
+      micro-batches and ranks, detached, and on the last ``memory`` rows before these. A batch of
+      sixteen rows tells little of hundreds of speakers; vectors of a few steps ago, from nearly the
+      same encoder, tell more. Their AdamW is part of this module; the loop's optimiser, gradient
+      norm and clipping do not see them.
     * Every ``reinit_every`` steps one of them, in turn, starts anew, its moments included.
 
     For the first ``pretrain_steps`` the factor is 0 and :attr:`pretraining` is true: the
@@ -59,6 +63,7 @@ class SpeakerAdversary(nn.Module):
         schedule: factor of the reversal by step after pre-training.
         members: number of classifiers.
         steps: of each classifier for each optimiser step of the model.
+        memory: mapped rows of former steps that the classifiers go on learning from.
         lr: of the classifiers, constant.
         weight_decay: of the classifiers' matrices.
         reinit_every: optimiser steps between re-initialisations of one member; None for never.
@@ -84,13 +89,14 @@ class SpeakerAdversary(nn.Module):
         schedule: LambdaSchedule,
         members: int = 3,
         steps: int = 3,
+        memory: int = 0,
         lr: float = 1e-3,
         weight_decay: float = 0.0,
         reinit_every: int | None = None,
         pretrain_steps: int = 0,
     ) -> None:
         super().__init__()
-        _check(members=members, steps=steps, lr=lr, pretrain_steps=pretrain_steps)
+        _check(members=members, steps=steps, memory=memory, lr=lr, pretrain_steps=pretrain_steps)
         if reinit_every is not None and reinit_every < 1:
             raise ConfigError(
                 f"adversary/ensemble: reinit_every must be at least 1, but is {reinit_every}; null "
@@ -104,6 +110,7 @@ class SpeakerAdversary(nn.Module):
         self.optimizers = nn.ModuleList(
             BufferedAdamW(lr=lr, weight_decay=weight_decay) for _ in range(members)
         )
+        self.recent = RecentRows(size=memory) if memory else None
         self.monitor = SpeakerMonitor(members=members)
         self._seed = 0
         self._seen: list[_Seen] = []
@@ -119,6 +126,8 @@ class SpeakerAdversary(nn.Module):
         """
         self._seed = seed
         self.monitor.setup(num_speakers=num_speakers)
+        if self.recent is not None:
+            self.recent.setup(dim=input_dim)
         for number, (member, optimizer) in enumerate(self._pairs()):
             member.setup(input_dim=input_dim, num_speakers=num_speakers)
             member.reset(self._generator(0, number))
@@ -236,11 +245,29 @@ class SpeakerAdversary(nn.Module):
             rows=rows,
             pretraining=self.pretraining,
         )
+        learnt, classes, count = self._with_recent(emotion, speakers, rows)
         for _ in range(self.steps):
             for member, optimizer in self._pairs():
                 parameters = list(member.parameters())
-                gradients = _gradients(member, emotion, speakers)
-                optimizer.update(parameters, [gradient / rows for gradient in gradients])
+                gradients = _gradients(member, learnt, classes)
+                optimizer.update(parameters, [gradient / count for gradient in gradients])
+        if self.recent is not None:
+            mapped = speakers != UNMAPPED
+            self.recent.push(*_gathered(emotion[mapped], speakers[mapped]))
+
+    def _with_recent(
+        self, emotion: Tensor, speakers: Tensor, rows: int
+    ) -> tuple[Tensor, Tensor, int]:
+        """Add this rank's share of the remembered rows; count those of all ranks."""
+        if self.recent is None:
+            return emotion, speakers, rows
+        vectors, classes = self.recent.rows()
+        first, step = _rank_and_ranks()
+        return (
+            torch.cat([emotion, vectors[first::step]]),
+            torch.cat([speakers, classes[first::step]]),
+            rows + len(classes),
+        )
 
     def _reinitialise(self, step: int) -> None:
         if self.reinit_every is None or step <= self.pretrain_steps or step % self.reinit_every:
@@ -268,6 +295,29 @@ def _gradients(member: SpeakerClassifier, emotion: Tensor, speakers: Tensor) -> 
     return [part.view_as(value) for part, value in zip(parts, parameters, strict=True)]
 
 
+def _gathered(vectors: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the rows of all ranks, in their order, the same on each."""
+    _, ranks = _rank_and_ranks()
+    if ranks == 1:
+        return vectors, classes
+    sizes = [torch.zeros((), dtype=torch.int64, device=classes.device) for _ in range(ranks)]
+    dist.all_gather(sizes, torch.tensor(len(classes), device=classes.device))
+    most = int(torch.stack(sizes).max())
+    padding = most - len(classes)
+    found: list[Tensor] = []
+    for values in (F.pad(vectors, (0, 0, 0, padding)), F.pad(classes, (0, padding))):
+        parts = [torch.empty_like(values) for _ in range(ranks)]
+        dist.all_gather(parts, values.contiguous())
+        found.append(torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)]))
+    return found[0], found[1]
+
+
+def _rank_and_ranks() -> tuple[int, int]:
+    if dist.is_available() and dist.is_initialized():
+        return dist.get_rank(), dist.get_world_size()
+    return 0, 1
+
+
 def _over_ranks(values: Tensor) -> Tensor:
     if dist.is_available() and dist.is_initialized():
         dist.all_reduce(values)
@@ -278,10 +328,11 @@ def _mean_hits(scores: Sequence[SpeakerScore]) -> Tensor:
     return torch.stack([score.hits.float() for score in scores]).mean()
 
 
-def _check(*, members: int, steps: int, lr: float, pretrain_steps: int) -> None:
+def _check(*, members: int, steps: int, memory: int, lr: float, pretrain_steps: int) -> None:
     for name, value, least in (
         ("members", members, 1),
         ("steps", steps, 1),
+        ("memory", memory, 0),
         ("pretrain_steps", pretrain_steps, 0),
     ):
         if value < least:

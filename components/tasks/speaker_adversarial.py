@@ -160,6 +160,8 @@ class SpeakerAdversarialTask(Task):
 
     def step(self, batch: SpeechPairBatch) -> dict[str, LossSum]:
         """Return the losses of both heads, of the classifiers, and of the vector's size."""
+        if self._only_classifiers:
+            return self._listen(batch)
         unbounded = self._unbounded_emotion(batch)
         emotion = self.bound(unbounded)
         read = self._read(batch, emotion)
@@ -183,6 +185,17 @@ class SpeakerAdversarialTask(Task):
             name: LossSum(total=loss.total, count=loss.count, weight=self.weights[name])
             for name, loss in losses.items()
         }
+
+    def _listen(self, batch: SpeechPairBatch) -> dict[str, LossSum]:
+        """Show the classifiers a batch; the GPT, which does not learn from it, is not run."""
+        assert self.adversary is not None
+        with torch.no_grad():
+            emotion = self.emotion(batch)
+        shown = self.adversary(emotion, batch.speakers)
+        self._metrics = self.adversary.metrics()
+        zero = _zero_of([p for p in self.parameters() if p.requires_grad])
+        found = {name: LossSum(total=zero, count=0.0) for name in self.loss_names}
+        return found | {"speaker_loss": LossSum(total=shown.total.detach() + zero, count=0.0)}
 
     def after_step(self, *, finite: bool) -> None:
         """Let the classifiers take their own steps."""
@@ -263,9 +276,7 @@ class SpeakerAdversarialTask(Task):
                 f"rows {', '.join(batch.ids[:3])}: neither mel nor a stored emotion vector; run "
                 "python -m core.prepare mel, then order"
             )
-        # Reaches every parameter of the branch, as distributed training requires.
-        zero = torch.stack([(p * 0.0).sum() for p in self._emotion_branch()]).sum()
-        return batch.emotion + zero
+        return batch.emotion + _zero_of(self._emotion_branch())
 
     def _emotion_branch(self) -> list[nn.Parameter]:
         names = ("emo_conditioning_encoder", "emo_perceiver_encoder", "emovec_layer", "emo_layer")
@@ -305,6 +316,11 @@ class SpeakerAdversarialTask(Task):
             hidden.semantic, self.model.mel_head, hidden.semantic_targets, hidden.semantic_mask
         )
         return text.sum((1, 2)), semantic.sum((1, 2))
+
+
+def _zero_of(parameters: list[nn.Parameter]) -> Tensor:
+    """Return a zero whose gradient reaches ``parameters``, as distributed training requires."""
+    return torch.stack([(parameter * 0.0).sum() for parameter in parameters]).sum()
 
 
 def _cross_entropy(hidden: Tensor, head: nn.Linear, targets: Tensor, mask: Tensor) -> MaskedLoss:

@@ -160,8 +160,14 @@ def test_only_the_classifiers_learn_while_they_pre_train(tmp_path: Path) -> None
     task = build(tmp_path, adversary=adversary)
     assert all(count.item() == 0 for count in task.counts(batch()).values())
     before = adversary.members[0].input.weight.clone()  # type: ignore[union-attr,operator]
+    read: list[object] = []
+    task.model.gpt.register_forward_hook(lambda *_: read.append(_))
     task.train()
-    task.step(batch())
+    losses = task.step(batch())
+    found = gradients(task, torch.stack([loss.total for loss in losses.values()]).sum())
+    assert found.keys() == {n for n, p in task.named_parameters() if p.requires_grad}
+    assert not any(gradient.any() for gradient in found.values())
+    assert not read, "the GPT is run for nothing"
     task.after_step(finite=True)
     assert not torch.equal(adversary.members[0].input.weight, before)  # type: ignore[union-attr,arg-type]
 
