@@ -18,7 +18,10 @@ MEASURES = 14
 """Of a frame: 13 cepstral coefficients, of which the first is loudness, and the log of F0."""
 
 _HOP = round(CODE_SECONDS * SAMPLE_RATE)
+_LOWEST, _HIGHEST = 50, 500
 _PITCH_MEDIAN = 5
+_PITCH_WEIGHT = 2.0
+_QUIET = 0.05
 _ROUNDS = 20
 _MOST_FRAMES = 40_000
 _LEAST_DEVIATION = 1e-3
@@ -28,7 +31,7 @@ def measured(path: Path) -> Tensor:
     """Return (T, 14) float32 measures of a recording, one row for each semantic code.
 
     Mel-frequency cepstral coefficients, and F0 by normalised cross-correlation with a median over
-    five frames.
+    five frames. Quiet frames, whose F0 is noise, take that of the last louder one.
 
     Raises:
         AudioError: the recording cannot be used.
@@ -41,16 +44,35 @@ def measured(path: Path) -> Tensor:
         melkwargs={"n_fft": 1024, "hop_length": _HOP, "n_mels": 40},
     )(audio)[0].T
     pitch = detect_pitch_frequency(
-        audio, SAMPLE_RATE, frame_time=CODE_SECONDS, win_length=_PITCH_MEDIAN
+        audio,
+        SAMPLE_RATE,
+        frame_time=CODE_SECONDS,
+        win_length=_PITCH_MEDIAN,
+        freq_low=_LOWEST,
+        freq_high=_HIGHEST,
     )[0]
     frames = min(len(cepstrum), len(pitch))
-    return torch.cat([cepstrum[:frames], pitch[:frames, None].clamp_min(1.0).log()], dim=1)
+    level = audio[0, : frames * _HOP].view(frames, _HOP).square().mean(1)
+    held = _held(pitch[:frames].clamp_min(_LOWEST).log(), level > _QUIET * level.max())
+    return torch.cat([cepstrum[:frames], held[:, None]], dim=1)
+
+
+def _held(values: Tensor, sure: Tensor) -> Tensor:
+    """Replace (T,) values that are not sure by the last one that is, or the first."""
+    places = torch.arange(len(values))
+    last = places.masked_fill(~sure, -1).cummax(0).values
+    return values[last.masked_fill(last < 0, int(sure.int().argmax()))]
 
 
 def of_voice(measures: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """Return (14,) mean and deviation of a voice, over all frames of its utterances."""
+    """Return (14,) origin and unit of a voice, from all frames of its utterances.
+
+    Units are deviations; that of pitch is half of one, for it tells most of a style.
+    """
     frames = torch.cat(measures)
-    return frames.mean(0), frames.std(0).clamp_min(_LEAST_DEVIATION)
+    unit = frames.std(0).clamp_min(_LEAST_DEVIATION)
+    unit[-1] /= _PITCH_WEIGHT
+    return frames.mean(0), unit
 
 
 def centroids(frames: Tensor, *, seed: int) -> Tensor:

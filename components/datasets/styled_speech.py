@@ -43,9 +43,9 @@ class Style:
 
 STYLES: Mapping[str, Style] = {
     "neutral": Style(),
-    "hurried": Style(rate=1.4),
-    "subdued": Style(rate=0.8, pitch=-10, pitch_range=15),
-    "lively": Style(rate=1.1, pitch=12, pitch_range=95),
+    "hurried": Style(rate=1.5),
+    "subdued": Style(rate=0.75, pitch=-15, pitch_range=15),
+    "lively": Style(rate=1.1, pitch=15, pitch_range=95),
     "emphatic": Style(rate=1.15, pitch_range=70, emphasis=True),
 }
 
