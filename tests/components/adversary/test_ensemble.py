@@ -100,8 +100,9 @@ def test_the_classifiers_learn_after_the_step_and_find_plain_speakers() -> None:
     assert float(accuracy.total) / float(accuracy.count) > 0.95
 
 
-def test_micro_batches_make_no_difference() -> None:
-    whole, parts = adversary(dropout=0.0), adversary(dropout=0.0)
+@pytest.mark.parametrize("memory", [0, 20])
+def test_micro_batches_make_no_difference(memory: int) -> None:
+    whole, parts = (adversary(dropout=0.0, memory=memory) for _ in range(2))
     for step in range(5):
         emotion, speakers = rows(16, seed=step)
         whole(emotion, speakers)
@@ -115,9 +116,10 @@ def test_micro_batches_make_no_difference() -> None:
     assert int(parts.reversal.step) == 5
 
 
+@pytest.mark.parametrize("memory", [0, 25])
 @pytest.mark.parametrize("at", [1, 2, 5, 7])
-def test_a_resumed_run_goes_on_bit_by_bit(at: int) -> None:
-    settings = {"reinit_every": 3, "pretrain_steps": 2, "steps": 2}
+def test_a_resumed_run_goes_on_bit_by_bit(at: int, memory: int) -> None:
+    settings = {"reinit_every": 3, "pretrain_steps": 2, "steps": 2, "memory": memory}
     torch.manual_seed(0)
     whole = adversary(**settings)
     gradients = take_steps(whole, 0, 9)
@@ -239,6 +241,28 @@ def test_evaluation_keeps_nothing_and_gives_loss_and_accuracy() -> None:
     assert not made._seen
 
 
+def test_rows_of_former_steps_are_learnt_from_until_they_give_way() -> None:
+    """What is shown once is learnt as well as what is shown always, as long as it is remembered."""
+
+    def loss_of_the_first(memory: int) -> float:
+        torch.manual_seed(0)
+        made = adversary(lr=1e-2, dropout=0.0, memory=memory)
+        early = rows(16, seed=1)
+        made(*early)
+        made.after_step(finite=True)
+        for step in range(30):
+            emotion, speakers = rows(4, seed=2 + step)
+            made(emotion * 0.0, speakers)
+            made.after_step(finite=True)
+        with torch.no_grad():
+            found = made.evaluate(*early)["speaker_loss"]
+        return float(found.total) / float(found.count)
+
+    forgotten = loss_of_the_first(0)
+    assert loss_of_the_first(8) == pytest.approx(forgotten, rel=0.5)
+    assert loss_of_the_first(200) < 0.5 * forgotten
+
+
 def test_the_outline_on_the_meta_device_has_the_counts_of_the_members() -> None:
     with torch.device("meta"):
         made = adversary(members=3)
@@ -252,6 +276,7 @@ def test_the_outline_on_the_meta_device_has_the_counts_of_the_members() -> None:
         ({"steps": 0}, "steps must be at least 1"),
         ({"pretrain_steps": -1}, "pretrain_steps must be at least 0"),
         ({"reinit_every": 0}, "reinit_every must be at least 1, but is 0; null"),
+        ({"memory": -1}, "memory must be at least 0"),
         ({"lr": 0.0}, "lr must be positive"),
     ],
 )
@@ -264,7 +289,7 @@ def _rank(rank: int, port: int, queue: Any) -> None:
     torch.distributed.init_process_group(
         "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2
     )
-    made = adversary(dropout=0.0, reinit_every=3, steps=2)
+    made = adversary(dropout=0.0, reinit_every=3, steps=2, memory=30)
     for step in range(5):
         emotion, speakers = rows(16, seed=step)
         # Ragged shares; rank 1 has no batch at all in step 2.
@@ -278,7 +303,7 @@ def _rank(rank: int, port: int, queue: Any) -> None:
 
 
 def test_two_ranks_learn_what_one_learns() -> None:
-    alone = adversary(dropout=0.0, reinit_every=3, steps=2)
+    alone = adversary(dropout=0.0, reinit_every=3, steps=2, memory=30)
     for step in range(5):
         alone(*rows(16, seed=step))
         alone.after_step(finite=True)
