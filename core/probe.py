@@ -46,7 +46,8 @@ def probe(options: argparse.Namespace) -> int:
         SoriError: the task offers no probes, or there is too little to probe.
     """
     started = time.monotonic()
-    seeds = _seeds(options)
+    seeds = list(range(_number(options, "seeds", default=SEEDS, least=SEEDS)))
+    rows = _number(options, "rows", default=ROWS, least=1)
     loaded = load_task(options.run, weights=options.weights, overrides=options.set)
     task, data = _probing(loaded, options.run)
     sources = options.source or list(loaded.data.test_splits)
@@ -59,11 +60,11 @@ def probe(options: argparse.Namespace) -> int:
         if each is not None:
             each.task.to(place).eval()
     print(f"weights {loaded.checkpoint}")
-    about = _about(loaded, sources, options)
+    about = _about(loaded, sources, rows, options.set)
     if twin is not None:
         about |= _beside(loaded, twin)
     for source in sources:
-        _collect(suite, data, source, rows=options.rows or ROWS, device=place)
+        _collect(suite, data, source, rows=rows, device=place)
     print(f"training probes, {len(seeds)} seeds each", file=sys.stderr)
     findings = suite.findings(names=_names(loaded, twin), seeds=seeds)
     print("\n" + "\n".join(findings.lines))
@@ -81,11 +82,11 @@ def probe(options: argparse.Namespace) -> int:
     return 0
 
 
-def _seeds(options: argparse.Namespace) -> list[int]:
-    count = options.seeds or SEEDS
-    if count < SEEDS:
-        raise ConfigError(f"--seeds {count}: an interval over seeds needs at least {SEEDS}")
-    return list(range(count))
+def _number(options: argparse.Namespace, name: str, *, default: int, least: int) -> int:
+    given: int | None = getattr(options, name)
+    if given is not None and given < least:
+        raise ConfigError(f"--{name} {given}: probes need {least} at least")
+    return default if given is None else given
 
 
 def _probing(loaded: Loaded, target: Path) -> tuple[ProbingTask, SamplingData]:
@@ -111,21 +112,23 @@ def _able() -> str:
     return ", ".join(found) or "no registered task"
 
 
-def _about(loaded: Loaded, sources: list[str], options: argparse.Namespace) -> dict[str, Any]:
+def _about(loaded: Loaded, sources: list[str], rows: int, overrides: list[str]) -> dict[str, Any]:
     meta = read_meta(loaded.checkpoint)
     return {
         "checkpoint": str(loaded.checkpoint),
         "step": int(meta["step"]),
         "sources": sources,
-        "rows": options.rows or ROWS,
-        "overrides": options.set,
+        "rows": rows,
+        "overrides": overrides,
     }
 
 
 def _beside(loaded: Loaded, twin: Loaded) -> dict[str, Any]:
     """Say what the twin is, and what its configuration has that the run's has not."""
     print(f"twin    {twin.checkpoint}")
-    lines = diff_lines(snapshot.load(twin.checkpoint), snapshot.load(loaded.checkpoint))
+    before, after = snapshot.load(twin.checkpoint), snapshot.load(loaded.checkpoint)
+    before.trackers = after.trackers = []  # Where a run is shown changes nothing in it.
+    lines = diff_lines(before, after)
     if lines:
         print("from the twin to the run:")
     for line in lines[:_SHOWN]:

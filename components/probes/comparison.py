@@ -48,7 +48,7 @@ class Difference:
             told = (f"{self.before:.1%}", f"{self.after:.1%}")
             return self.name, self.probe, *told, change, removed
         change = f"{self.after - self.before:+.4g}"
-        if not self.probe and math.isfinite(self.percent):
+        if "loss" in self.name and math.isfinite(self.percent):
             change += f" ({self.percent:+.2f} %)"
         return self.name, self.probe, f"{self.before:.4g}", f"{self.after:.4g}", change, ""
 

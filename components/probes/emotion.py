@@ -207,7 +207,9 @@ def _findings(reports: list[ProbeReport], notes: list[str], *, utterances: int) 
         lines=lines,
         figures=figures,
         metrics=metrics,
-        image=probe_image(list(reversed(reports)), title=f"what the vector of {run.name} tells"),
+        image=probe_image(
+            list(reversed(reports)), title=f"what the emotion vector of {run.name} tells"
+        ),
     )
 
 

@@ -39,9 +39,10 @@ def choose_utterances(
 ) -> Choice:
     """Draw rows, the speakers taking turns, until ``limit`` or until nobody has another utterance.
 
-    Where there are too many speakers for ``PER_SPEAKER`` utterances each, as many as that allows
-    are drawn, those with the rows for it first. Only rows that come up are read, so the time
-    depends on ``limit`` more than on the manifest.
+    Where there are too many speakers for ``PER_SPEAKER`` utterances each, so many are drawn that
+    ``PER_SPEAKER`` rows of each, or what they have, make up the limit; those with that many come
+    first. Only rows that come up are read, so the time depends on ``limit`` more than on the
+    manifest.
 
     Args:
         index: of the manifest.
@@ -56,7 +57,9 @@ def choose_utterances(
     present = np.flatnonzero(counts)
     chosen = rng.permutation(present)
     enough = counts[chosen] >= PER_SPEAKER
-    chosen = np.concatenate([chosen[enough], chosen[~enough]])[: max(limit // PER_SPEAKER, 2)]
+    chosen = np.concatenate([chosen[enough], chosen[~enough]])
+    held = np.minimum(counts[chosen], PER_SPEAKER).cumsum()
+    chosen = chosen[: max(int(np.searchsorted(held, limit)) + 1, 2)]
     wanted = np.zeros(counts.size, dtype=bool)
     wanted[chosen] = True
     queues = _queues(rng.permutation(rows[wanted[of_row]]), index)

@@ -59,4 +59,6 @@ def test_the_picture(reports: tuple[ProbeReport, ProbeReport]) -> None:
     assert image.dtype == np.uint8
     assert image.shape == (400, 900, 3)
     colours = {tuple(pixel) for pixel in image.reshape(-1, 3).tolist()}
-    assert {(0x9A, 0xA5, 0xB1), (0x2B, 0x6C, 0xB0)} <= colours
+    assert {(0x9A, 0xA5, 0xB1), (0x2B, 0x6C, 0xB0), (0xC5, 0x30, 0x30)} <= colours
+    alone = probe_image(reports[:1], title="one")
+    assert (0x2B, 0x6C, 0xB0) not in {tuple(pixel) for pixel in alone.reshape(-1, 3).tolist()}
