@@ -8,6 +8,7 @@ import safetensors.torch
 import torch
 from torch import nn
 
+from components.adversary.emotion_bound import EmotionBound
 from components.indextts.settings import differences
 from components.indextts.transfer import Choices, as_model, import_into
 from core.checkpoint.foreign import (
@@ -97,7 +98,18 @@ class IndexTTSWeights:
         ]
         if left:
             lines.append(f"left out: {', '.join(left)}")
-        return lines + differences(model)
+        return lines + _bounded(module) + differences(model)
+
+
+def _bounded(module: nn.Module) -> list[str]:
+    """Say what the weights alone do not do to their emotion vectors."""
+    bounds = [m for m in module.modules() if isinstance(m, EmotionBound) and m.bound == "rms"]
+    return [
+        f"its emotion vectors have a root mean square of {float(bound.target):g} in training, and "
+        "stock inference leaves them as they come: scale them likewise, or train with "
+        "task.bound.bound=none and a task.norm_weight"
+        for bound in bounds
+    ]
 
 
 def _names(text: str) -> tuple[str, ...]:
