@@ -66,7 +66,8 @@ class Dead(BaseException):
 def make_pairs(folder: Path, *, mels: int = ROWS) -> Path:
     """Write the manifest, the mapping of its four speakers, and the first mels."""
     manifest = write_pairs(folder, ROWS)
-    make_mels(folder, mels)
+    if mels:
+        make_mels(folder, mels)
     arguments = ["speakers", str(manifest), str(folder / "speakers.json"), "--all"]
     assert prepare(arguments) == 0
     return manifest
