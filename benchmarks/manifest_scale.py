@@ -47,7 +47,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for line in table(results):
         print(line)
     if options.json is not None:
-        options.json.write_text(json.dumps(results, indent=2) + "\n")
+        # Imported now: torch in this process would tell nothing of the others, and take long.
+        import torch
+
+        from benchmarks.common import environment, write
+
+        given = {name: getattr(options, name) for name in ("rows", "share", "workers")}
+        measured = environment(torch.device("cpu")) | {"threads": 1}
+        found = {"environment": measured, "options": given}
+        write(options.json, found | results)
     return 0
 
 
