@@ -22,7 +22,7 @@ class Fitting:
         hidden: units of the two-layer probe.
         epochs: at most.
         patience: epochs without a better loss on the stopping rows before it ends.
-        batch: rows of a step; fewer where there are few rows, so that an epoch has 16 steps.
+        batch: rows of a step; down to 8 where there are few rows, so that an epoch has 16 steps.
         lr: of the two-layer probe; the linear one takes three times as much.
         weight_decay: of matrices and biases alike.
     """
@@ -73,9 +73,9 @@ def fit(
     _draw(probe, generator)
     rate = fitting.lr * (3.0 if kind == "linear" else 1.0)
     optimizer = torch.optim.AdamW(
-        probe.parameters(), lr=rate, weight_decay=fitting.weight_decay, foreach=True
+        probe.parameters(), lr=rate, weight_decay=fitting.weight_decay, fused=True
     )
-    size = max(min(fitting.batch, len(x) // 16), 1)
+    size = max(min(fitting.batch, len(x) // 16), min(fitting.batch, 8))
     best, since = _evaluate(probe, stop, loss), 0
     kept = {name: value.clone() for name, value in probe.state_dict().items()}
     for _ in range(fitting.epochs):

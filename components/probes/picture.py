@@ -79,7 +79,7 @@ def _draw(canvas: Canvas, bar: _Bar, place: float, height: float, colour: str) -
         axes.errorbar(
             [bar.value],
             [place],
-            xerr=[[bar.value - low], [high - bar.value]],
+            xerr=[[max(bar.value - low, 0.0)], [max(high - bar.value, 0.0)]],
             fmt="none",
             ecolor=_ERROR,
             elinewidth=1.0,
