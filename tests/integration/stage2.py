@@ -47,6 +47,7 @@ SMALL: Mapping[str, object] = {
     "task.adversary.members": 2,
     "task.adversary.steps": 2,
     "task.adversary.reinit_every": 4,
+    "task.adversary.memory": 24,
     **{f"task.adversary.{name}": value for name, value in SCHEDULE.items()},
     "data.block": 16,
     "data.bucket": 4,
