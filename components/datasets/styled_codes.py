@@ -6,22 +6,20 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torchaudio.functional import detect_pitch_frequency
 from torchaudio.transforms import MFCC
 
 from components.datasets.espeak_worker import SAMPLE_RATE
+from components.features.pitch import RATE as PITCH_RATE
+from components.features.pitch import pitch
 from core.data.audio import load_audio, recording
 
 CODES = 256
-CODE_SECONDS = 0.04
+CODE_SECONDS = 0.08
 MEASURES = 14
 """Of a frame: 13 cepstral coefficients, of which the first is loudness, and the log of F0."""
 
 _HOP = round(CODE_SECONDS * SAMPLE_RATE)
-_LOWEST, _HIGHEST = 50, 500
-_PITCH_MEDIAN = 5
-_PITCH_WEIGHT = 2.0
-_QUIET = 0.05
+_PITCH_WEIGHT = 3.0
 _ROUNDS = 20
 _MOST_FRAMES = 40_000
 _LEAST_DEVIATION = 1e-3
@@ -30,31 +28,24 @@ _LEAST_DEVIATION = 1e-3
 def measured(path: Path) -> Tensor:
     """Return (T, 14) float32 measures of a recording, one row for each semantic code.
 
-    Mel-frequency cepstral coefficients, and F0 by normalised cross-correlation with a median over
-    five frames. Quiet frames, whose F0 is noise, take that of the last louder one.
+    Mel-frequency cepstral coefficients, and the log of F0. Frames that are not voiced take that of
+    the last one that is.
 
     Raises:
         AudioError: the recording cannot be used.
     """
     cut = recording(path, utterance=path.stem).to_cut()
-    audio = torch.from_numpy(load_audio(cut, sample_rate=SAMPLE_RATE, channel="mean"))[None]
+    audio = torch.from_numpy(load_audio(cut, sample_rate=SAMPLE_RATE, channel="mean"))
     cepstrum = MFCC(
         sample_rate=SAMPLE_RATE,
         n_mfcc=MEASURES - 1,
-        melkwargs={"n_fft": 1024, "hop_length": _HOP, "n_mels": 40},
-    )(audio)[0].T
-    pitch = detect_pitch_frequency(
-        audio,
-        SAMPLE_RATE,
-        frame_time=CODE_SECONDS,
-        win_length=_PITCH_MEDIAN,
-        freq_low=_LOWEST,
-        freq_high=_HIGHEST,
-    )[0]
-    frames = min(len(cepstrum), len(pitch))
-    level = audio[0, : frames * _HOP].view(frames, _HOP).square().mean(1)
-    held = _held(pitch[:frames].clamp_min(_LOWEST).log(), level > _QUIET * level.max())
-    return torch.cat([cepstrum[:frames], held[:, None]], dim=1)
+        melkwargs={"n_fft": 2048, "hop_length": _HOP, "n_mels": 40},
+    )(audio)
+    slow = torch.from_numpy(load_audio(cut, sample_rate=PITCH_RATE, channel="mean"))
+    tone = pitch(slow, hop=round(CODE_SECONDS * PITCH_RATE))
+    frames = min(cepstrum.shape[1], len(tone))
+    tone = _held(tone[:frames].clamp_min(1.0).log(), tone[:frames] > 0.0)
+    return torch.cat([cepstrum[:, :frames].T, tone[:, None]], dim=1)
 
 
 def _held(values: Tensor, sure: Tensor) -> Tensor:
@@ -67,7 +58,7 @@ def _held(values: Tensor, sure: Tensor) -> Tensor:
 def of_voice(measures: list[Tensor]) -> tuple[Tensor, Tensor]:
     """Return (14,) origin and unit of a voice, from all frames of its utterances.
 
-    Units are deviations; that of pitch is half of one, for it tells most of a style.
+    Units are deviations; that of pitch is a third of one, for it tells most of a style.
     """
     frames = torch.cat(measures)
     unit = frames.std(0).clamp_min(_LEAST_DEVIATION)
@@ -100,4 +91,5 @@ def centroids(frames: Tensor, *, seed: int) -> Tensor:
 
 def codes(frames: Tensor, table: Tensor) -> Tensor:
     """Return (T,) int64 numbers of the centroids that are nearest to (T, 14) frames."""
-    return torch.cdist(frames, table).argmin(1)
+    distances = torch.cdist(frames, table, compute_mode="donot_use_mm_for_euclid_dist")
+    return distances.argmin(1)

@@ -5,8 +5,8 @@ ids, semantic codes, latents of its speaker, an emotion vector and mel, all as `
 manifests whose rows all have mel; and the speaker mapping. Pairs, mapping, mel and order are made
 by the verbs of ``core.prepare``.
 
-The codes tell style and words, in units of each voice; the latents tell the voice. So a model needs
-its emotion vector for the style, and has the speaker from elsewhere.
+The codes are in units of each voice and the latents tell whose, so that a model needs
+its emotion vector for the style and has the speaker from elsewhere.
 """
 
 from __future__ import annotations

@@ -19,9 +19,9 @@ class StyledPairs:
     """The corpus of Stage 2's demo: many voices of eSpeak NG in five styles.
 
     Neutral, hurried, subdued, lively and emphatic speech differ in rate, pitch, range of pitch and
-    stress. Semantic codes (256, 25 a second) are nearest centroids of cepstra and pitch in units of
-    the voice, so that they tell words and style; speaker latents of a prompt tell the voice. The
-    corpus is made once, in about a minute, and kept in the cache.
+    stress. Semantic codes (256, 12.5 a second) are nearest centroids of cepstra and pitch in units
+    of the voice; speaker latents of a prompt tell the voice. The corpus is made once, in a minute
+    or two, and kept in the cache.
 
     ``train``, ``validation`` and ``probe`` are pair manifests of the same 24 voices with disjoint
     sentences, ``unseen`` one of 8 other voices, ``speakers`` the mapping of the 24.
@@ -40,7 +40,7 @@ class StyledPairs:
         *,
         location: str = "train",
         language: Literal["en", "ko"] = "en",
-        utterances: int = 1920,
+        utterances: int = 2880,
         seed: int = 0,
     ) -> None:
         if location not in _LOCATIONS:
