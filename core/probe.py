@@ -31,9 +31,6 @@ from core.runlock import RunLock
 from core.track.fanout import Fanout
 from core.track.png import encode_png
 
-FOLDER = "probes"
-"""Folder of a run for what probes found of its checkpoints."""
-
 ROWS, SEEDS = 6000, 3
 _SHOWN = 10
 _EVERY = 5.0
@@ -117,6 +114,7 @@ def _about(loaded: Loaded, sources: list[str], rows: int, overrides: list[str]) 
     return {
         "checkpoint": str(loaded.checkpoint),
         "step": int(meta["step"]),
+        "epoch": int(meta.get("epoch", 0)),
         "sources": sources,
         "rows": rows,
         "overrides": overrides,
@@ -198,7 +196,7 @@ def _plain(value: Any) -> Any:  # noqa: ANN401
 
 def _write(run: Path, loaded: Loaded, findings: ProbeFindings, text: str) -> None:
     """Write ``probes/step_N.json``, ``.txt`` and ``.png`` in the run directory."""
-    folder = run / FOLDER
+    folder = RunDir.open(run).probes
     stem = folder / f"step_{int(read_meta(loaded.checkpoint)['step']):08d}"
     try:
         folder.mkdir(exist_ok=True)
@@ -224,7 +222,7 @@ def _track(run: Path, loaded: Loaded, findings: ProbeFindings) -> None:
         status = RunDir.open(run).status()
         lock = RunLock(run / RunDir.LOCK)
     except (RunDirError, OSError) as error:
-        print(f"not tracked: {error}; repeat the command after training", file=sys.stderr)
+        print(f"not tracked: {error}; core.inspect sync does it later", file=sys.stderr)
         return
     meta = read_meta(loaded.checkpoint)
     step, epoch = int(meta["step"]), int(meta.get("epoch", 0))

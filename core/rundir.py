@@ -91,6 +91,11 @@ class RunDir:
         return self.path / "samples"
 
     @property
+    def probes(self) -> Path:
+        """Folder of what probes found, by step."""
+        return self.path / "probes"
+
+    @property
     def log(self) -> Path:
         """What was said to people, with times."""
         return self.path / "log.txt"

@@ -10,7 +10,13 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from components.trackers.aim_repo import import_aim, index_run, open_repo, open_run
+from components.trackers.aim_repo import (
+    import_aim,
+    index_run,
+    known_repo,
+    open_repo,
+    open_run,
+)
 from components.trackers.nested import nested
 from core.contracts import Artifact, RunInfo
 from core.registry import register
@@ -26,7 +32,8 @@ class AimTracker:
     ``train/loss`` becomes the metric ``loss`` in the context ``{"subset": "train"}``; the artifact
     ``alignment/utt-17`` becomes ``alignment`` in ``{"utterance": "utt-17"}``. The hash of the Aim
     run is kept in ``aim_run.json`` of the run directory, so that a resumed run goes on in the same
-    Aim run; points of steps that are taken again replace the old ones.
+    Aim run; points of steps that are taken again replace the old ones. With the default ``repo``
+    it does so wherever the command is typed, as long as that repository is there.
 
     The caller must be the only writer of the run directory. Needs the extra ``sori[aim]``.
 
@@ -47,8 +54,10 @@ class AimTracker:
             ModuleNotFoundError: Aim is not installed; the message names the extra.
         """
         aim = import_aim()
-        repo = open_repo(aim, Path(self.repo).expanduser().resolve())
-        self._run = open_run(aim, repo, run.directory / MEMORY)
+        memory = run.directory / MEMORY
+        known = known_repo(memory) if str(self.repo) == "." else None
+        repo = open_repo(aim, known or Path(self.repo).expanduser().resolve())
+        self._run = open_run(aim, repo, memory)
         self._run.name = run.directory.resolve().name
         self._run.experiment = self.experiment or run.name
         self._run["directory"] = str(run.directory.resolve())

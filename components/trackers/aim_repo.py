@@ -85,6 +85,15 @@ def index_run(repo: Any, run_hash: str, *, attempts: int = 10) -> None:  # noqa:
         repo.container_pool.clear()
 
 
+def known_repo(memory: Path) -> Path | None:
+    """Return the folder of the repository that ``memory`` names; None if it is not there."""
+    try:
+        found = Path(json.loads(memory.read_text(encoding="utf-8"))["repo"])
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None
+    return found.parent if (found / "VERSION").is_file() else None
+
+
 def _remembered(memory: Path, repo: str) -> str | None:
     """Return the hash of the run's Aim run in ``repo``, None if it has none there."""
     try:

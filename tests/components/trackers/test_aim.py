@@ -142,6 +142,22 @@ def test_a_resumed_run_goes_on_in_the_same_aim_run(repo: Path, run: Path) -> Non
     assert points(repo, run) == {step: float(step) for step in range(1, 11)}
 
 
+def test_a_run_goes_on_in_its_repository_wherever_the_command_is_typed(
+    repo: Path, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    track(repo, run, range(1, 4))
+    before = run_hash(run)
+    monkeypatch.chdir(tmp_path)
+    tracker = AimTracker()
+    tracker.start(info(run, resumed_step=3))
+    tracker.metrics({"train/loss": 4.0}, step=4, epoch=0)
+    tracker.finish("finished")
+
+    assert run_hash(run) == before
+    assert points(repo, run) == {step: float(step) for step in range(1, 5)}
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.fixture
 def killed(repo: Path, request: pytest.FixtureRequest) -> Path:
     """The directory of a run whose process was killed after 50 points."""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -54,6 +55,19 @@ def test_every_scalar_is_sent_in_order(run: Path) -> None:
     ]
     assert (sink.name, sink.status) == ("run", "stopped")
     assert RunDir.open(run).status()["status"] == "stopped"
+
+
+def test_what_probes_found_is_sent_too(run: Path) -> None:
+    folder = RunDir.open(run).probes
+    folder.mkdir()
+    figures = {"step": 2, "epoch": 1, "metrics": {"probe/speaker_linear": 0.5, "probe/x": None}}
+    (folder / "step_00000002.json").write_text(json.dumps(figures))
+    sink = Collector()
+    assert sync_run(run, sink) == 3
+    assert sink.rows[-1] == (2, 1, {"probe/speaker_linear": 0.5})
+    (folder / "step_00000003.json").write_text("{}")
+    with pytest.raises(RunDirError, match="not what probes write"):
+        sync_run(run, sink)
 
 
 def test_a_run_that_is_being_written_is_refused(run: Path) -> None:
