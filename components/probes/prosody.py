@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from components.probes.pitch import RATE, pitch
+from components.features.pitch import RATE, pitch
 from core.contracts import SpeechPairBatch
 from core.data.audio import AudioError, load_audio, recording
 
@@ -64,7 +64,8 @@ def _pitch(path: str) -> tuple[float, float]:
         samples = load_audio(cut, sample_rate=RATE, channel="mean")
     except AudioError:
         return math.nan, math.nan
-    tones = pitch(torch.from_numpy(samples)).double().log2()
+    track = pitch(torch.from_numpy(samples))
+    tones = track[track > 0].double().log2()
     if len(tones) < _FEWEST:
         return math.nan, math.nan
     low, middle, high = tones.quantile(torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64)).tolist()

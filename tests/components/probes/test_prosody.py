@@ -7,10 +7,10 @@ import pytest
 import soundfile
 import torch
 
-from components.probes.pitch import RATE
+from components.features.pitch import RATE
 from components.probes.prosody import NAMES, prosody, relative_to
 from core.contracts import Padded, SpeechPairBatch
-from tests.components.probes.test_pitch import voice
+from tests.components.features.test_pitch import voice
 
 
 def batch(audio: tuple[str, ...], *, loudness: tuple[float, ...], frames: int) -> SpeechPairBatch:
