@@ -35,9 +35,9 @@ from components.datasets.styled_speech import (
     SPLITS,
     StyledParameters,
     Utterance,
-    characters,
     plan,
     text_ids,
+    words,
 )
 from components.preparation.mel import Mel
 from components.preparation.mel_work import begin
@@ -50,7 +50,7 @@ SPEAKERS = "speakers.json"
 LATENTS, DIM = 8, 128
 """Shape of the stored speaker latents; the emotion vectors have ``DIM`` numbers."""
 
-_VERSION = 2
+_VERSION = 3
 _CONTENTS = "contents.json"
 
 
@@ -94,10 +94,10 @@ def _make(planned: Sequence[Utterance], parameters: StyledParameters, folder: Pa
     table = _write_codes(planned, measures, parameters, folder)
     _write_latents(planned, measures, parameters, folder)
     write_array(folder / "centroids.npy", table.numpy())
-    letters = characters(parameters.language)
+    vocabulary = words(parameters.language)
     for split in SPLITS:
         rows = [
-            _row(utterance, spoken, len(measures[utterance.id]), letters, folder)
+            _row(utterance, spoken, len(measures[utterance.id]), vocabulary, folder)
             for utterance in planned
             if utterance.split == split
         ]
@@ -204,11 +204,11 @@ def _row(
     utterance: Utterance,
     spoken: Mapping[int, Mapping[str, Any]],
     code_len: int,
-    letters: Mapping[str, int],
+    vocabulary: Mapping[str, int],
     folder: Path,
 ) -> dict[str, Any]:
     name, job = utterance.id, utterance.job
-    ids = text_ids(job.text, letters)
+    ids = text_ids(job.text, vocabulary)
     write_array(folder / "text" / f"{name}.npy", np.array(ids, dtype=np.int32))
     return {
         "id": name,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import unicodedata
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,8 +14,8 @@ from components.datasets.espeak_worker import Job
 SPLITS = ("train", "validation", "probe", "unseen")
 """All but ``unseen`` have the same voices; no two share a sentence but ``probe`` and ``unseen``."""
 
-TEXT_VOCAB = 80
-FIRST_CHARACTER = 2
+TEXT_VOCAB = 128
+FIRST_WORD = 2
 """Text ids below it are start and stop."""
 
 _HEARD, _UNHEARD = 24, 8
@@ -33,20 +32,22 @@ class Style:
         pitch: steps of eSpeak's pitch, on a scale of 100.
         pitch_range: eSpeak's range of pitch; 50 is the voice's own.
         emphasis: whether the sentence is stressed.
+        level: peak amplitude.
     """
 
     rate: float = 1.0
     pitch: int = 0
     pitch_range: int = 50
     emphasis: bool = False
+    level: float = 0.4
 
 
 STYLES: Mapping[str, Style] = {
     "neutral": Style(),
     "hurried": Style(rate=1.5),
-    "subdued": Style(rate=0.75, pitch=-15, pitch_range=15),
-    "lively": Style(rate=1.1, pitch=15, pitch_range=95),
-    "emphatic": Style(rate=1.15, pitch_range=70, emphasis=True),
+    "subdued": Style(rate=0.75, pitch=-15, pitch_range=15, level=0.2),
+    "lively": Style(rate=1.1, pitch=15, pitch_range=95, level=0.55),
+    "emphatic": Style(rate=1.15, pitch_range=70, emphasis=True, level=0.8),
 }
 
 
@@ -112,21 +113,20 @@ def plan(parameters: StyledParameters) -> list[Utterance]:
     return planned
 
 
-def characters(language: str) -> dict[str, int]:
-    """Return the text id of each character of a language's sentences; Hangul by its jamo.
+def words(language: str) -> dict[str, int]:
+    """Return the text id of each word of a language's sentences.
 
     Raises:
         AssertionError: there are more than :data:`TEXT_VOCAB` ids.
     """
-    words = " ".join(GRAMMARS[language].vocabulary())
-    found = sorted(set(unicodedata.normalize("NFD", words)))
-    assert len(found) + FIRST_CHARACTER <= TEXT_VOCAB
-    return {character: FIRST_CHARACTER + place for place, character in enumerate(found)}
+    vocabulary = GRAMMARS[language].vocabulary()
+    assert FIRST_WORD + len(vocabulary) <= TEXT_VOCAB
+    return {word: FIRST_WORD + place for place, word in enumerate(vocabulary)}
 
 
 def text_ids(text: str, table: Mapping[str, int]) -> list[int]:
     """Return the text ids of a sentence."""
-    return [table[character] for character in unicodedata.normalize("NFD", text)]
+    return [table[word] for word in text.split()]
 
 
 def _job(parameters: StyledParameters, index: int, text: str, *, voice: str, style: Style) -> Job:
@@ -138,7 +138,7 @@ def _job(parameters: StyledParameters, index: int, text: str, *, voice: str, sty
         voice=voice,
         rate=round(_RATE * style.rate * (0.9 + 0.2 * draw())),
         pitch=round(_PITCH + style.pitch - 5 + 10 * draw()),
-        level=round(0.3 + 0.5 * draw(), 3),
+        level=round(style.level * (0.85 + 0.3 * draw()), 3),
         seed=zlib.crc32(name.encode()) >> 1,
         pitch_range=style.pitch_range,
         emphasis=style.emphasis,

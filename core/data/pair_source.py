@@ -1,4 +1,4 @@
-"""Where a pair manifest or a speaker mapping is: a file, or what a component makes (kind ``pairs``)."""
+"""Where a pair manifest or a speaker mapping is: a file, or what a component makes (``pairs``)."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ import pytest
 from components.datasets.speech_pairs import SpeechPairData
 from components.datasets.styled_corpus import DIM, LATENTS
 from components.datasets.styled_pairs import StyledPairs
+from components.datasets.styled_speech import TEXT_VOCAB
 from core.contracts import UNMAPPED, RunContext, SpeechPairBatch
 from core.data.pair_source import located
 from core.data.speaker_mapping import read_mapping
@@ -73,7 +74,7 @@ def test_it_trains_the_pair_data_as_it_is(cache: Path, tmp_path: Path) -> None:
         assert not batch.skipped
         assert batch.condition.shape[1:] == (LATENTS, DIM)
         assert batch.mel is not None
-        assert batch.text.values.max() < 80
+        assert batch.text.values.max() < TEXT_VOCAB
         assert batch.codes.values.max() < 256
         assert (batch.speakers != UNMAPPED).all()
 

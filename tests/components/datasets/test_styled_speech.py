@@ -5,14 +5,14 @@ from collections import Counter
 import pytest
 
 from components.datasets.styled_speech import (
-    FIRST_CHARACTER,
+    FIRST_WORD,
     SPLITS,
     STYLES,
     TEXT_VOCAB,
     StyledParameters,
-    characters,
     plan,
     text_ids,
+    words,
 )
 
 
@@ -67,9 +67,9 @@ def test_a_small_corpus_has_pairs_in_every_split() -> None:
 
 @pytest.mark.parametrize("language", ["en", "ko"])
 def test_text_ids_are_one_to_one_and_leave_room_for_start_and_stop(language: str) -> None:
-    table = characters(language)
+    table = words(language)
     assert len(set(table.values())) == len(table)
     texts = {u.job.text for u in plan(parameters(language=language))}
     ids = {tuple(text_ids(text, table)) for text in texts}
     assert len(ids) == len(texts)
-    assert {i for text in ids for i in text} <= set(range(FIRST_CHARACTER, TEXT_VOCAB))
+    assert {i for text in ids for i in text} <= set(range(FIRST_WORD, TEXT_VOCAB))
