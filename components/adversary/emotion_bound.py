@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import Literal, get_args
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 from core.contracts import LossSum
 from core.errors import ConfigError, suggest
 from core.registry import register
 
-Bound = Literal["none", "rms"]
+Bound = Literal["none", "rms", "centred"]
 _TINY = 1e-12
+_MOMENTUM = 0.99
 
 
 @register("bound", "emotion")
@@ -24,14 +26,24 @@ class EmotionBound(nn.Module):
     the language model and the classifiers get the same one: bounding the classifiers' input alone
     changes nothing that the model learns.
 
+    ``centred`` takes away the mean of all vectors first. What a fresh encoder says is mostly one
+    vector, the same for everything it hears, and dividing by its size leaves little of the
+    difference between utterances. It also closes the other way out: an encoder that says the same
+    of everything has nothing left but its smallest differences, at full size.
+
+    The mean is a running one over optimiser steps, which :meth:`after_step` moves on; so a step
+    does not depend on how its rows are divided into micro-batches and ranks.
+
     Args:
         bound: ``rms`` divides each vector by its root mean square and multiplies by ``target``;
-            ``none`` is the identity.
+            ``centred`` does so with what differs from the running mean; ``none`` is the identity.
         target: root mean square of what comes out. :meth:`calibrate` replaces it by that of a
             trained model, whose other parts expect that scale. It is saved with the weights.
     """
 
     target: Tensor
+    centre: Tensor
+    steps: Tensor
 
     def __init__(self, *, bound: Bound = "none", target: float = 1.0) -> None:
         super().__init__()
@@ -44,12 +56,47 @@ class EmotionBound(nn.Module):
             raise ConfigError(f"bound/emotion: target must be positive, but is {target}")
         self.bound: Bound = bound
         self.register_buffer("target", torch.tensor(float(target)))
+        self._seen: list[Tensor] = []
+
+    def setup(self, *, dim: int) -> None:
+        """Make room for the mean of vectors of ``dim`` numbers."""
+        if self.bound == "centred":
+            self.register_buffer("centre", torch.zeros(dim))
+            self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
     def forward(self, emotion: Tensor) -> Tensor:
         """Map (B, D) to (B, D) of the same dtype; computed in float32."""
         if self.bound == "none":
             return emotion
-        return (emotion.float() * (self.target / _rms(emotion))).to(emotion.dtype)
+        wide = emotion.float()
+        if self.bound == "centred":
+            if self.training and torch.is_grad_enabled():
+                self._seen.append(wide.detach())
+            wide = wide - self.centre
+        return (wide * (self.target / _rms(wide))).to(emotion.dtype)
+
+    @torch.no_grad()
+    def after_step(self, *, finite: bool) -> None:
+        """Move the mean on by the rows of a step; collective, once for each optimiser step.
+
+        Args:
+            finite: whether the step was taken; one that was skipped moves nothing.
+        """
+        seen, self._seen = self._seen, []
+        if self.bound != "centred" or not finite:
+            return
+        total = torch.zeros(len(self.centre) + 1, device=self.centre.device)
+        for rows in seen:
+            total[:-1] += rows.sum(0)
+            total[-1] += len(rows)
+        if dist.is_available() and dist.is_initialized():
+            dist.all_reduce(total)
+        if float(total[-1]) == 0.0:
+            return
+        self.steps += 1
+        # An average of all steps at first, so that the start is soon forgotten.
+        share = max(1.0 - _MOMENTUM, 1.0 / int(self.steps))
+        self.centre.lerp_(total[:-1] / total[-1], share)
 
     @torch.no_grad()
     def calibrate(self, emotion: Tensor) -> None:

@@ -19,9 +19,9 @@ class StyledPairs:
     """The corpus of Stage 2's demo: many voices of eSpeak NG in five styles.
 
     Neutral, hurried, subdued, lively and emphatic speech differ in rate, pitch, range of pitch,
-    loudness and stress. Semantic codes (256, 12.5 a second) are nearest centroids of cepstra and pitch in units
-    of the voice; speaker latents of a prompt tell the voice. The corpus is made once, in a minute
-    or two, and kept in the cache.
+    loudness and stress. Semantic codes (256, 12.5 a second) are nearest centroids of cepstra and
+    pitch in units of the voice; speaker latents of a prompt tell the voice. The corpus is made
+    once, in a minute or two, and kept in the cache.
 
     ``train``, ``validation`` and ``probe`` are pair manifests of the same 24 voices with disjoint
     sentences, ``unseen`` one of 8 other voices, ``speakers`` the mapping of the 24.

@@ -103,7 +103,7 @@ class IndexTTSWeights:
 
 def _bounded(module: nn.Module) -> list[str]:
     """Say what the weights alone do not do to their emotion vectors."""
-    bounds = [m for m in module.modules() if isinstance(m, EmotionBound) and m.bound == "rms"]
+    bounds = [m for m in module.modules() if isinstance(m, EmotionBound) and m.bound != "none"]
     return [
         f"its emotion vectors have a root mean square of {float(bound.target):g} in training, and "
         "stock inference leaves them as they come: scale them likewise, or train with "

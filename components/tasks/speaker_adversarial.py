@@ -198,7 +198,8 @@ class SpeakerAdversarialTask(Task):
         return found | {"speaker_loss": LossSum(total=shown.total.detach() + zero, count=0.0)}
 
     def after_step(self, *, finite: bool) -> None:
-        """Let the classifiers take their own steps."""
+        """Let the classifiers take their own steps, and move the mean of the bound on."""
+        self.bound.after_step(finite=finite)
         if self.adversary is not None:
             self.adversary.after_step(finite=finite)
 

@@ -56,6 +56,51 @@ def test_calibration_keeps_the_scale_of_a_trained_model_and_is_saved() -> None:
     assert torch.equal(other(emotion), bound(emotion))
 
 
+def centred(dim: int = 8) -> EmotionBound:
+    made = EmotionBound(bound="centred")
+    made.setup(dim=dim)
+    return made
+
+
+def test_what_all_vectors_share_is_taken_away() -> None:
+    """A small difference beside a large common part comes out as large as a difference alone."""
+    generator = torch.Generator().manual_seed(0)
+    difference = torch.randn(400, 8, generator=generator)
+    bound = centred()
+    bound(100.0 + difference)
+    bound.after_step(finite=True)
+    alone = EmotionBound(bound="rms")(difference - difference.mean(0))
+    torch.testing.assert_close(bound.eval()(100.0 + difference), alone, atol=1e-3, rtol=1e-3)
+
+
+def test_the_mean_moves_once_a_step_whatever_the_micro_batches() -> None:
+    emotion = torch.randn(12, 8, generator=torch.Generator().manual_seed(1))
+    whole, parts = centred(), centred()
+    for step in range(3):
+        whole(emotion + step)
+        for part in emotion.split(5):
+            parts(part + step)
+        whole.after_step(finite=True)
+        parts.after_step(finite=True)
+        torch.testing.assert_close(parts.centre, whole.centre)
+    torch.testing.assert_close(whole.centre, emotion.mean(0) + 1.0)
+
+
+def test_evaluation_and_skipped_steps_leave_the_mean_alone() -> None:
+    emotion = torch.randn(12, 8)
+    bound = centred()
+    bound(emotion)
+    bound.after_step(finite=False)
+    bound.eval()(emotion)
+    bound.after_step(finite=True)
+    assert not bound.centre.any()
+    bound.train()(emotion)
+    bound.after_step(finite=True)
+    again = centred()
+    again.load_state_dict(bound.state_dict())
+    assert torch.equal(again.eval()(emotion), bound.eval()(emotion))
+
+
 def test_the_penalty_is_of_the_excess_alone() -> None:
     emotion = torch.stack([torch.full((4,), 0.5), torch.full((4,), 3.0)])
     loss = norm_penalty(emotion, free=1.0)
