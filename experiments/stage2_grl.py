@@ -156,12 +156,14 @@ def _demo() -> fdl.Config[Experiment]:
     """Return what learns the corpus that it speaks itself."""
     adversary = fdl.Config(
         SpeakerAdversary,
-        classifier=fdl.Config(SpeakerClassifier, hidden=128, dropout=0.1),
-        schedule=fdl.Config(GaninLambda, value=GUIDE_LAMBDA, hold_steps=200, ramp_steps=400),
+        classifier=fdl.Config(SpeakerClassifier, hidden=128, dropout=0.0),
+        # The model begins from nothing: a reversal before the vector is of use only empties it.
+        schedule=fdl.Config(GaninLambda, value=GUIDE_LAMBDA, hold_steps=500, ramp_steps=400),
         members=3,
         steps=3,
+        memory=512,
         lr=2e-3,
-        reinit_every=150,
+        reinit_every=300,
         pretrain_steps=0,
     )
     return fdl.Config(
@@ -193,8 +195,9 @@ def _demo() -> fdl.Config[Experiment]:
                 emotion_perceiver_dim=128,
             ),
             adversary=adversary,
-            bound=fdl.Config(EmotionBound, bound="rms"),
-            speaker_weight=1.0,
+            bound=fdl.Config(EmotionBound, bound="centred"),
+            # The vector is worth some hundredths of the semantic loss; more than that destroys it.
+            speaker_weight=0.02,
         ),
         data=fdl.Config(
             SpeechPairData,
@@ -206,11 +209,9 @@ def _demo() -> fdl.Config[Experiment]:
             max_text=128,
             max_codes=256,
         ),
-        optimizer=fdl.Config(AdamW, lr=1e-3, betas=(0.9, 0.999)),
-        scheduler=fdl.Config(WSD, warmup_steps=50),
-        trainer=fdl.Config(
-            Trainer, max_steps=1500, accumulation=2, log_every=20, validate_every=250
-        ),
+        optimizer=fdl.Config(AdamW, lr=1e-3, betas=(0.9, 0.999), lr_scale={"model.emo*": 0.3}),
+        scheduler=fdl.Config(WSD, warmup_steps=100),
+        trainer=fdl.Config(Trainer, max_steps=1500, log_every=20, validate_every=250),
         callbacks=_callbacks(adversary, every=250),
         trackers=[fdl.Config(AimTracker)],
     )

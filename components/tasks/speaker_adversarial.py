@@ -109,6 +109,7 @@ class SpeakerAdversarialTask(Task):
             ConfigError: ``freeze`` names what the model does not have.
         """
         self.model.setup()
+        self.bound.setup(dim=self.model.dim)
         self._freeze()
         path = context.assets / SPEAKERS
         self._mapped = path.is_file()
@@ -135,6 +136,7 @@ class SpeakerAdversarialTask(Task):
         """Return the parameter table; the classifiers wait for the speaker mapping."""
         with torch.device("meta"):
             self.model.setup()
+            self.bound.setup(dim=self.model.dim)
         self._freeze()
         return [*parameter_table(self), "the classifiers are sized once the speakers are known"]
 

@@ -51,7 +51,7 @@ def open_run(aim: Any, repo: Any, memory: Path) -> Any:  # noqa: ANN401
         "capture_terminal_logs": False,
     }
     known = _remembered(memory, repo.path)
-    if known is not None and repo.run_exists(known):
+    if known is not None and _has_run(repo, known):
         # A killed process leaves Aim's lock file. Whose it was cannot be told from the process id
         # in it, which another container may have given to a live process; but the run directory
         # has one writer, and that is this process.
@@ -101,6 +101,21 @@ def _remembered(memory: Path, repo: str) -> str | None:
         return str(found["hash"]) if found["repo"] == repo else None
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
+
+
+def _has_run(repo: Any, run_hash: str) -> bool:  # noqa: ANN401
+    """Say whether a local repository has the run.
+
+    Aim answers from a list that it reads at most every half second, and opens nothing that is not
+    in that list; a run made since then is waited for.
+    """
+    if not (Path(repo.path) / "meta" / "chunks" / run_hash).exists():
+        return False
+    for _ in range(20):
+        if repo.run_exists(run_hash):
+            return True
+        time.sleep(0.1)
+    return False
 
 
 @contextmanager
