@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 import torch.distributed as dist
@@ -14,7 +14,24 @@ from core.registry import register
 
 Bound = Literal["none", "rms", "centred"]
 _TINY = 1e-12
-_MOMENTUM = 0.99
+_MOMENTUM = 0.9
+
+
+class _WithoutCommonGradient(torch.autograd.Function):
+    """Identity forward; backward, the mean over rows is taken from the gradient."""
+
+    @staticmethod
+    def forward(x: Tensor) -> Tensor:
+        return x.view_as(x)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:  # noqa: ANN401
+        pass
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:  # noqa: ANN401
+        (gradient,) = gradients
+        return gradient - gradient.mean(0) if len(gradient) > 1 else gradient
 
 
 @register("bound", "emotion")
@@ -31,8 +48,12 @@ class EmotionBound(nn.Module):
     difference between utterances. It also closes the other way out: an encoder that says the same
     of everything has nothing left but its smallest differences, at full size.
 
-    The mean is a running one over optimiser steps, which :meth:`after_step` moves on; so a step
-    does not depend on how its rows are divided into micro-batches and ranks.
+    The mean is a running one over optimiser steps, which :meth:`after_step` moves on; so what goes
+    out does not depend on how rows are divided into micro-batches and ranks. A running mean lags,
+    and an encoder whose vectors all move on together outruns it: to the classifiers all rows then
+    look alike, while a probe still tells them apart. So the gradient loses what the rows of a
+    micro-batch have in common, as behind a batch normalisation (Ioffe and Szegedy 2015); a
+    micro-batch of one row keeps all of it.
 
     Args:
         bound: ``rms`` divides each vector by its root mean square and multiplies by ``target``;
@@ -72,7 +93,7 @@ class EmotionBound(nn.Module):
         if self.bound == "centred":
             if self.training and torch.is_grad_enabled():
                 self._seen.append(wide.detach())
-            wide = wide - self.centre
+            wide = _WithoutCommonGradient.apply(wide) - self.centre
         return (wide * (self.target / _rms(wide))).to(emotion.dtype)
 
     @torch.no_grad()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -51,6 +52,13 @@ class SpeakerAdversary(nn.Module):
       norm and clipping do not see them.
     * Every ``reinit_every`` steps one of them, in turn, starts anew, its moments included.
 
+    Two more settings keep the encoder from deceiving them cheaply. ``noise`` is added to whatever
+    they get, anew each time: a classifier that tells speakers apart in spite of it is deceived by
+    nothing smaller than it (instance noise; Sønderby et al. 2017, arXiv 1610.04490, for the
+    discriminator of a GAN). ``stop_at_chance`` ends the reversal for a row once a classifier does
+    no better than a guess on it. What is beyond hides nothing more, and a gradient without an end
+    destroys what the vector is for.
+
     For the first ``pretrain_steps`` the factor is 0 and :attr:`pretraining` is true: the
     classifiers learn what there is to be found. A task keeps its model frozen meanwhile by counting
     no target. The accuracy at the end of it is the baseline that ``speaker_baseline`` reports.
@@ -67,6 +75,8 @@ class SpeakerAdversary(nn.Module):
         lr: of the classifiers, constant.
         weight_decay: of the classifiers' matrices.
         reinit_every: optimiser steps between re-initialisations of one member; None for never.
+        noise: standard deviation of what is added to each element of their input in training.
+        stop_at_chance: whether rows that a classifier guesses on give no reversed gradient.
         pretrain_steps: optimiser steps in which only the classifiers learn.
     """
 
@@ -93,10 +103,14 @@ class SpeakerAdversary(nn.Module):
         lr: float = 1e-3,
         weight_decay: float = 0.0,
         reinit_every: int | None = None,
+        noise: float = 0.0,
+        stop_at_chance: bool = False,
         pretrain_steps: int = 0,
     ) -> None:
         super().__init__()
         _check(members=members, steps=steps, memory=memory, lr=lr, pretrain_steps=pretrain_steps)
+        if not 0.0 <= noise < math.inf:
+            raise ConfigError(f"adversary/ensemble: noise must be at least 0, but is {noise}")
         if reinit_every is not None and reinit_every < 1:
             raise ConfigError(
                 f"adversary/ensemble: reinit_every must be at least 1, but is {reinit_every}; null "
@@ -104,6 +118,8 @@ class SpeakerAdversary(nn.Module):
             )
         self.steps = steps
         self.reinit_every = reinit_every
+        self.noise = noise
+        self.stop_at_chance = stop_at_chance
         self.pretrain_steps = pretrain_steps
         self.reversal = GradientReversal(schedule=schedule, delay=pretrain_steps)
         self.members = nn.ModuleList(copy.deepcopy(classifier) for _ in range(members))
@@ -156,7 +172,12 @@ class SpeakerAdversary(nn.Module):
             speakers: (B,) int64, ``UNMAPPED`` for rows that do not count.
         """
         reversed_ = self.reversal(emotion)
-        scores = [member.score(reversed_, speakers) for member, _ in self._pairs()]
+        if self.training:
+            reversed_ = self._noisy(reversed_)
+        scores = [
+            member.score(reversed_, speakers, stop_at_chance=self.stop_at_chance)
+            for member, _ in self._pairs()
+        ]
         total = torch.stack([score.total for score in scores]).mean()
         hits = _mean_hits(scores)
         if self.training and torch.is_grad_enabled():
@@ -214,6 +235,9 @@ class SpeakerAdversary(nn.Module):
             found.append((member, optimizer))
         return found
 
+    def _noisy(self, emotion: Tensor) -> Tensor:
+        return emotion + self.noise * torch.randn_like(emotion) if self.noise else emotion
+
     def _observe(self, emotion: Tensor, count: Tensor, hits: Tensor) -> dict[str, MetricSum]:
         rows = float(len(emotion))
         norm = torch.linalg.vector_norm(emotion.float(), dim=1).sum()
@@ -249,7 +273,7 @@ class SpeakerAdversary(nn.Module):
         for _ in range(self.steps):
             for member, optimizer in self._pairs():
                 parameters = list(member.parameters())
-                gradients = _gradients(member, learnt, classes)
+                gradients = _gradients(member, self._noisy(learnt), classes)
                 optimizer.update(parameters, [gradient / count for gradient in gradients])
         if self.recent is not None:
             mapped = speakers != UNMAPPED

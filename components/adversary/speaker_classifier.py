@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -89,23 +90,35 @@ class SpeakerClassifier(nn.Module):
             logits: Tensor = self.output(hidden)
         return logits
 
-    def score(self, emotion: Tensor, speakers: Tensor, *, learning: bool = False) -> SpeakerScore:
+    def score(
+        self,
+        emotion: Tensor,
+        speakers: Tensor,
+        *,
+        learning: bool = False,
+        stop_at_chance: bool = False,
+    ) -> SpeakerScore:
         """Compare with (B,) speakers; rows that are ``UNMAPPED`` count for nothing.
+
+        With ``stop_at_chance``, rows whose cross-entropy is that of a guess, ln N, or higher, give
+        no gradient; their value counts as ever.
 
         Without a mapped row the total is a zero whose gradient, zero as well, reaches every
         parameter and ``emotion``, so that accumulation and gradient reduction stay in step.
         """
         logits = self(emotion, learning=learning)
-        total = F.cross_entropy(
+        losses = F.cross_entropy(
             logits,
             speakers,
             ignore_index=UNMAPPED,
             label_smoothing=self.label_smoothing,
-            reduction="sum",
+            reduction="none",
         )
+        if stop_at_chance:
+            losses = torch.where(losses < math.log(self.num_speakers), losses, losses.detach())
         predictions = logits.detach().argmax(1)
         return SpeakerScore(
-            total=total,
+            total=losses.sum(),
             count=(speakers != UNMAPPED).sum(),
             hits=(predictions == speakers).sum(),
             predictions=predictions,

@@ -50,7 +50,7 @@ SPEAKERS = "speakers.json"
 LATENTS, DIM = 8, 128
 """Shape of the stored speaker latents; the emotion vectors have ``DIM`` numbers."""
 
-_VERSION = 3
+_VERSION = 4
 _CONTENTS = "contents.json"
 
 

@@ -39,15 +39,15 @@ class Style:
     pitch: int = 0
     pitch_range: int = 50
     emphasis: bool = False
-    level: float = 0.4
+    level: float = 0.36
 
 
 STYLES: Mapping[str, Style] = {
     "neutral": Style(),
-    "hurried": Style(rate=1.5),
-    "subdued": Style(rate=0.75, pitch=-15, pitch_range=15, level=0.2),
-    "lively": Style(rate=1.1, pitch=15, pitch_range=95, level=0.55),
-    "emphatic": Style(rate=1.15, pitch_range=70, emphasis=True, level=0.8),
+    "hurried": Style(rate=1.6, pitch=10, pitch_range=30, level=0.23),
+    "subdued": Style(rate=0.75, pitch=-15, pitch_range=15, level=0.14),
+    "lively": Style(rate=1.1, pitch=15, pitch_range=95, level=0.56),
+    "emphatic": Style(rate=1.15, pitch_range=70, emphasis=True, level=0.86),
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar, Literal, NamedTuple
 
 import torch
@@ -50,6 +51,9 @@ class SpeakerAdversarialTask(Task):
         semantic_weight: of the semantic loss.
         speaker_weight: of the speaker loss, in front of the factor of the reversal.
         norm_weight: of the squared excess of the unbounded vector's root mean square over 1.
+        emotion_noise: standard deviation of what is added to each element of the vector that the
+            GPT gets in training; what it is to hear must then stand out, and small differences
+            are left to nobody.
         freeze: submodules of the model that keep their weights.
         duration: what the two slots before the text hold: ``binary``, two learnt vectors as in the
             published models, or ``length``, the number of semantic tokens.
@@ -78,6 +82,7 @@ class SpeakerAdversarialTask(Task):
         semantic_weight: float = 0.8,
         speaker_weight: float = 0.1,
         norm_weight: float = 0.0,
+        emotion_noise: float = 0.0,
         freeze: tuple[str, ...] = ("conditioning_encoder", "perceiver_encoder"),
         duration: Literal["binary", "length"] = "binary",
         duration_dropout: float = 0.3,
@@ -95,6 +100,11 @@ class SpeakerAdversarialTask(Task):
         for name, weight in self.weights.items():
             if weight < 0.0:
                 raise ConfigError(f"speaker_adversarial: {name} has the weight {weight}, below 0")
+        if not 0.0 <= emotion_noise < math.inf:
+            raise ConfigError(
+                f"speaker_adversarial: emotion_noise must be at least 0, but is {emotion_noise}"
+            )
+        self.emotion_noise = emotion_noise
         self.freeze = tuple(freeze)
         self.duration = duration
         self.duration_dropout = duration_dropout
@@ -166,7 +176,7 @@ class SpeakerAdversarialTask(Task):
             return self._listen(batch)
         unbounded = self._unbounded_emotion(batch)
         emotion = self.bound(unbounded)
-        read = self._read(batch, emotion)
+        read = self._read(batch, self._noisy(emotion))
         rows = float(len(batch))
         losses = {
             "text_loss": _loss_sum(read.text),
@@ -262,6 +272,11 @@ class SpeakerAdversarialTask(Task):
         if self.adversary is None:
             return LossSum(total=emotion.sum() * 0.0, count=0.0)
         return self.adversary(emotion, speakers)  # type: ignore[no-any-return]
+
+    def _noisy(self, emotion: Tensor) -> Tensor:
+        if not self.emotion_noise or not self.training:
+            return emotion
+        return emotion + self.emotion_noise * torch.randn_like(emotion)
 
     def _unbounded_emotion(self, batch: SpeechPairBatch) -> Tensor:
         """Return the vectors of the mels; of the manifest for rows without."""

@@ -86,6 +86,28 @@ def test_the_mean_moves_once_a_step_whatever_the_micro_batches() -> None:
     torch.testing.assert_close(whole.centre, emotion.mean(0) + 1.0)
 
 
+def test_no_gradient_moves_all_vectors_alike() -> None:
+    """What rows share would outrun the running mean; what sets them apart passes unchanged."""
+    generator = torch.Generator().manual_seed(2)
+    emotion = torch.randn(5, 8, generator=generator).requires_grad_()
+    weight = torch.randn(5, 8, generator=generator)
+    bound = centred()
+    (bound(emotion) * weight).sum().backward()
+    assert emotion.grad is not None
+    plain = emotion.detach().clone().requires_grad_()
+    (EmotionBound(bound="rms")(plain) * weight).sum().backward()
+    assert plain.grad is not None
+    assert plain.grad.mean(0).abs().max() > 0.1
+    torch.testing.assert_close(emotion.grad, plain.grad - plain.grad.mean(0))
+
+
+def test_a_micro_batch_of_one_row_learns_all_the_same() -> None:
+    emotion = torch.randn(1, 8, requires_grad=True)
+    (centred()(emotion) * torch.randn(8)).sum().backward()
+    assert emotion.grad is not None
+    assert emotion.grad.any()
+
+
 def test_evaluation_and_skipped_steps_leave_the_mean_alone() -> None:
     emotion = torch.randn(12, 8)
     bound = centred()

@@ -75,6 +75,54 @@ def test_the_gradient_is_minus_lambda_times_that_of_the_members_mean() -> None:
     assert int(loss.count) == 8
 
 
+def test_rows_that_a_member_guesses_on_get_no_gradient_from_it() -> None:
+    emotion, speakers = rows(30, seed=1)
+    found = {}
+    for stops in (False, True):
+        made = adversary(members=1, stop_at_chance=stops)
+        advance(made, 4)
+        given = emotion.clone().requires_grad_()
+        loss = made(given, speakers)
+        (found[stops],) = torch.autograd.grad(loss.total, given)
+    assert isinstance(found[True], Tensor)
+    member = made._pairs()[0][0]
+    each = F.cross_entropy(member(emotion), speakers, ignore_index=UNMAPPED, reduction="none")
+    guessed = each >= math.log(SPEAKERS)
+    assert 0 < int(guessed.sum()) < 24
+    assert not found[True][guessed].any()
+    assert torch.equal(found[True][~guessed], found[False][~guessed])
+
+
+def test_noise_is_drawn_anew_for_classifiers_in_training_alone() -> None:
+    made = adversary(noise=0.5, dropout=0.0)
+    advance(made, 4)
+    emotion, speakers = rows(10, seed=1)
+    assert float(made(emotion, speakers).total) != float(made(emotion, speakers).total)
+    once = made.evaluate(emotion, speakers)["speaker_loss"].total
+    assert torch.equal(
+        torch.as_tensor(once), made.evaluate(emotion, speakers)["speaker_loss"].total
+    )
+    made.eval()
+    assert torch.equal(made(emotion, speakers).total, made(emotion, speakers).total)
+
+
+def test_small_differences_deceive_no_classifier_that_learnt_with_noise() -> None:
+    """Speakers that lie close together are told apart without noise, and not with it."""
+    accuracy = {}
+    for noise in (0.0, 1.0):
+        made = adversary(noise=noise, dropout=0.0, steps=10, lr=1e-2, seed=5)
+        torch.manual_seed(0)
+        for step in range(60):
+            emotion, speakers = rows(40, seed=step)
+            made(emotion * 0.05, speakers)
+            made.after_step(finite=True)
+        emotion, speakers = rows(200, seed=1000)
+        found = made(emotion * 0.05, speakers)
+        accuracy[noise] = float(found.total) / float(found.count)
+    assert accuracy[0.0] < 0.2
+    assert accuracy[1.0] > 0.8 * math.log(SPEAKERS)
+
+
 def test_the_models_step_leaves_the_classifiers_alone() -> None:
     made = adversary()
     task = nn.ModuleDict({"model": nn.Linear(DIM, DIM), "adversary": made})
@@ -116,10 +164,16 @@ def test_micro_batches_make_no_difference(memory: int) -> None:
     assert int(parts.reversal.step) == 5
 
 
-@pytest.mark.parametrize("memory", [0, 25])
+@pytest.mark.parametrize(("memory", "noise"), [(0, 0.0), (25, 0.0), (25, 0.5)])
 @pytest.mark.parametrize("at", [1, 2, 5, 7])
-def test_a_resumed_run_goes_on_bit_by_bit(at: int, memory: int) -> None:
-    settings = {"reinit_every": 3, "pretrain_steps": 2, "steps": 2, "memory": memory}
+def test_a_resumed_run_goes_on_bit_by_bit(at: int, memory: int, noise: float) -> None:
+    settings = {
+        "reinit_every": 3,
+        "pretrain_steps": 2,
+        "steps": 2,
+        "memory": memory,
+        "noise": noise,
+    }
     torch.manual_seed(0)
     whole = adversary(**settings)
     gradients = take_steps(whole, 0, 9)
@@ -278,6 +332,7 @@ def test_the_outline_on_the_meta_device_has_the_counts_of_the_members() -> None:
         ({"reinit_every": 0}, "reinit_every must be at least 1, but is 0; null"),
         ({"memory": -1}, "memory must be at least 0"),
         ({"lr": 0.0}, "lr must be positive"),
+        ({"noise": -0.1}, "noise must be at least 0, but is -0.1"),
     ],
 )
 def test_settings_that_mean_nothing_are_refused(settings: dict[str, Any], message: str) -> None:

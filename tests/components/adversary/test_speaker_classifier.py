@@ -48,6 +48,20 @@ def test_unmapped_rows_count_for_nothing() -> None:
     torch.testing.assert_close(score.total, expected)
 
 
+def test_rows_beyond_chance_may_give_no_gradient() -> None:
+    made = classifier()
+    x = (torch.randn(40, 6, generator=torch.Generator().manual_seed(3)) * 4.0).requires_grad_()
+    speakers = torch.arange(40) % 5
+    plain, stopped = made.score(x, speakers), made.score(x, speakers, stop_at_chance=True)
+    assert torch.equal(plain.total, stopped.total)
+    (whole,) = torch.autograd.grad(plain.total, x)
+    (part,) = torch.autograd.grad(stopped.total, x)
+    guessed = F.cross_entropy(made(x), speakers, reduction="none") >= math.log(5)
+    assert 5 < int(guessed.sum()) < 35
+    assert not part[guessed].any()
+    assert torch.equal(part[~guessed], whole[~guessed])
+
+
 @pytest.mark.parametrize("rows", [0, 3])
 def test_without_a_mapped_row_a_zero_reaches_everything(rows: int) -> None:
     made = classifier(label_smoothing=0.1)

@@ -115,6 +115,22 @@ def test_the_language_losses_reach_the_emotion_branch_and_frozen_parts_get_nothi
             assert name not in found
 
 
+def test_noise_is_between_the_vector_and_the_gpt_in_training_alone(tmp_path: Path) -> None:
+    task, quiet = build(tmp_path, emotion_noise=0.5), build(tmp_path)
+    quiet.load_state_dict(task.state_dict())
+    noisy, plain = task.step(batch()), quiet.step(batch())
+    assert not torch.equal(noisy["semantic_loss"].total, plain["semantic_loss"].total)
+    assert torch.equal(noisy["speaker_loss"].total, plain["speaker_loss"].total)
+    task.eval()
+    quiet.eval()
+    for name, value in quiet.evaluate(batch()).items():
+        assert torch.equal(
+            torch.as_tensor(task.evaluate(batch())[name].total), torch.as_tensor(value.total)
+        ), name
+    with pytest.raises(ConfigError, match="emotion_noise must be at least 0"):
+        build(tmp_path, emotion_noise=-1.0)
+
+
 def test_padding_in_a_batch_changes_neither_the_vector_nor_a_loss(tmp_path: Path) -> None:
     task = build(tmp_path).eval()
     short, long = batch(), batch(extra=17)
