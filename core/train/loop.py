@@ -28,6 +28,7 @@ from core.rundir import RunDir
 from core.train import memory, nonfinite
 from core.train.callback import Callback
 from core.train.ema import ExponentialMovingAverage
+from core.train.rates import plain_group
 from core.train.rng import load_rng_state, rng_state
 from core.train.signals import StopRequest
 from core.train.step import Stepper, StepReport
@@ -106,6 +107,7 @@ class Loop:
         self.optimizer = experiment.optimizer(self.task)
         for group in self.optimizer.param_groups:
             group.setdefault("initial_lr", group["lr"])
+        self.plain_group = plain_group(self.optimizer)
         self.scheduler = experiment.scheduler
         self.total_steps = self._total_steps()
         if isinstance(self.scheduler, PlannedScheduler):
@@ -266,7 +268,7 @@ class Loop:
         values = {f"train/{name}": value for name, value in averages.items()}
         for name in ("train/loss", "train/grad_norm", *(f"train/{name}" for name in COUNTED)):
             self.metrics.pop(name, None)  # What this window does not have must not look recent.
-        values["train/lr"] = self.optimizer.param_groups[0]["lr"]
+        values["train/lr"] = self.optimizer.param_groups[self.plain_group]["lr"]
         if self.stepper.scaler.is_enabled():
             values["train/loss_scale"] = self.stepper.scaler.get_scale()
         self.logged = values
