@@ -26,6 +26,7 @@ from components.adversary.lambda_schedules import GaninLambda, LinearLambda
 from components.adversary.limits import adversary_limits
 from components.adversary.speaker_classifier import SpeakerClassifier
 from components.datasets.speech_pairs import SpeechPairData
+from components.datasets.styled_codes import CODE_SECONDS
 from components.datasets.styled_speech import TEXT_VOCAB
 from components.models.unified_voice import UnifiedVoice
 from components.optimizers.adamw import AdamW
@@ -210,6 +211,7 @@ def _demo() -> fdl.Config[Experiment]:
             batch_size=16,
             max_text=128,
             max_codes=256,
+            token_seconds=CODE_SECONDS,
         ),
         # Momentum overshoots where two sides play against each other, as in a GAN.
         optimizer=fdl.Config(AdamW, lr=1e-3, betas=(0.5, 0.999), lr_scale={"model.emo*": 0.3}),

@@ -53,6 +53,7 @@ class SpeechPairData:
             are 30 s at 22,050 Hz and a hop of 256.
         max_codes: rows with more semantic tokens are left out, with the reason.
         max_text: rows with more text tokens are left out, with the reason.
+        token_seconds: seconds that one semantic token stands for, by which speed is shown.
         block: rows that are shuffled together.
         bucket: rows of similar length that stay together in a block; a batch size that divides it
             has the least padding.
@@ -81,6 +82,7 @@ class SpeechPairData:
         max_mel_frames: int = 2584,
         max_codes: int = 1815,
         max_text: int = 600,
+        token_seconds: float = 0.02,
         block: int = 16384,
         bucket: int = 256,
         rows_per_speaker: int = 1,
@@ -94,6 +96,10 @@ class SpeechPairData:
             raise ConfigError(f"speech_pairs: limit must be at least 1, found {limit}")
         if not 0.0 <= mix <= 1.0:
             raise ConfigError(f"speech_pairs: mix is a probability, found {mix:g}")
+        if not token_seconds > 0.0:
+            raise ConfigError(
+                f"speech_pairs: token_seconds must be positive, found {token_seconds:g}"
+            )
         if batch_size % rows_per_speaker:
             raise ConfigError(
                 f"speech_pairs: batch_size={batch_size} does not hold whole runs of "
@@ -113,6 +119,7 @@ class SpeechPairData:
         self.max_mel_frames = max_mel_frames
         self.max_codes = max_codes
         self.max_text = max_text
+        self.token_seconds = token_seconds
         self.order = OrderOptions(block=block, bucket=bucket, rows_per_speaker=rows_per_speaker)
         self.loading = LoaderOptions(workers=workers, timeout=timeout)
         self.cache_dir = cache_dir
@@ -235,6 +242,7 @@ class SpeechPairData:
             max_mel_frames=self.max_mel_frames,
             max_codes=self.max_codes,
             max_text=self.max_text,
+            token_seconds=self.token_seconds,
             condition_shape=None,
             vector_size=None,
             vectors=self.vectors,

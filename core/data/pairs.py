@@ -41,6 +41,7 @@ class PairOptions:
         max_codes: a row with more semantic tokens is left out: a target without its end would teach
             a model to stop anywhere.
         max_text: a row with more text tokens is left out.
+        token_seconds: seconds that one semantic token stands for.
         condition_shape: (L, D) of all speaker latents; None to take any.
         vector_size: D of all stored emotion vectors; None to take any.
         vectors: read the stored emotion vector of every row; else only where there is no mel.
@@ -54,6 +55,7 @@ class PairOptions:
     max_mel_frames: int
     max_codes: int
     max_text: int
+    token_seconds: float
     condition_shape: tuple[int, int] | None
     vector_size: int | None
     vectors: bool
@@ -121,6 +123,7 @@ class PairLoader:
             utterances=tuple(pair.utterance for pair in used),
             emotions=tuple(pair.label for pair in used),
             audio=tuple(pair.audio for pair in used),
+            token_seconds=self.options.token_seconds,
             skipped=tuple(skipped),
             events=dict(events),
         )

@@ -323,6 +323,13 @@ def test_long_rows_are_left_out(manifest: Path, tmp_path: Path) -> None:
     assert set(skipped) == {f"T{n}__P{n}" for n in range(MELS) if n % 5 == 4}
 
 
+def test_seconds_follow_from_the_rate_of_the_codes(manifest: Path, tmp_path: Path) -> None:
+    first = next(iter(ready(manifest, tmp_path, token_seconds=0.08).train_stream()))
+    assert first.seconds == pytest.approx(0.08 * int(first.codes.lengths.sum()))
+    with pytest.raises(ConfigError, match="token_seconds must be positive, found 0"):
+        ready(manifest, tmp_path, token_seconds=0.0)
+
+
 def test_codes_beyond_the_declared_length_are_padding(manifest: Path, tmp_path: Path) -> None:
     edit_row(manifest, 0, target_code_len=2)
     batches, skipped = everything(ready(manifest, tmp_path).train_stream())
