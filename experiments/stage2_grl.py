@@ -148,7 +148,7 @@ def stable(config: fdl.Config[Experiment]) -> None:
         (config.scheduler, "warmup_steps", GUIDE_WARMUP, 2000),
         (schedule, "value", GUIDE_LAMBDA, 0.5),
     ):
-        if getattr(owner, name) == guide:  # What a knob has set stays.
+        if getattr(owner, name) == guide:  # Another value was set by a knob, and stays.
             setattr(owner, name, better)
     config.trainer.precision = "bf16"
 

@@ -18,20 +18,23 @@ _MOMENTUM = 0.9
 
 
 class _WithoutCommonGradient(torch.autograd.Function):
-    """Identity forward; backward, the mean over rows is taken from the gradient."""
+    """Identity forward; backward, rows lose the mean of their gradients."""
 
     @staticmethod
-    def forward(x: Tensor) -> Tensor:
+    def forward(x: Tensor, rows: Tensor) -> Tensor:
         return x.view_as(x)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:  # noqa: ANN401
-        pass
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:  # noqa: ANN401
+        ctx.save_for_backward(inputs[1])
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:  # noqa: ANN401
-        (gradient,) = gradients
-        return gradient - gradient.mean(0) if len(gradient) > 1 else gradient
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:  # noqa: ANN401
+        (rows,) = ctx.saved_tensors
+        weight = rows.unsqueeze(1).to(gradients[0].dtype)
+        common = (gradients[0] * weight).sum(0) / weight.sum().clamp_min(1.0)
+        # The mean of a single row is all of it.
+        return gradients[0] - weight * common * (weight.sum() > 1), None
 
 
 @register("bound", "emotion")
@@ -52,8 +55,8 @@ class EmotionBound(nn.Module):
     out does not depend on how rows are divided into micro-batches and ranks. A running mean lags,
     and an encoder whose vectors all move on together outruns it: to the classifiers all rows then
     look alike, while a probe still tells them apart. So the gradient loses what the rows of a
-    micro-batch have in common, as behind a batch normalisation (Ioffe and Szegedy 2015); a
-    micro-batch of one row keeps all of it.
+    micro-batch have in common, as behind a batch normalisation (Ioffe and Szegedy 2015). That
+    alone depends on the division; a micro-batch of one row keeps all of its gradient.
 
     Args:
         bound: ``rms`` divides each vector by its root mean square and multiplies by ``target``;
@@ -85,15 +88,23 @@ class EmotionBound(nn.Module):
             self.register_buffer("centre", torch.zeros(dim))
             self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
-    def forward(self, emotion: Tensor) -> Tensor:
-        """Map (B, D) to (B, D) of the same dtype; computed in float32."""
+    def forward(self, emotion: Tensor, *, heard: Tensor | None = None) -> Tensor:
+        """Map (B, D) to (B, D) of the same dtype; computed in float32.
+
+        Args:
+            emotion: (B, D).
+            heard: (B,) bool, rows that the encoder made; None for all. The others, stored vectors,
+                have no part in the mean and in what gradients have in common.
+        """
         if self.bound == "none":
             return emotion
         wide = emotion.float()
         if self.bound == "centred":
-            if self.training and torch.is_grad_enabled():
-                self._seen.append(wide.detach())
-            wide = _WithoutCommonGradient.apply(wide) - self.centre
+            if heard is None:
+                heard = torch.ones(len(wide), dtype=torch.bool, device=wide.device)
+            if self.training:
+                self._seen.append(wide.detach()[heard])
+            wide = _WithoutCommonGradient.apply(wide, heard) - self.centre
         return (wide * (self.target / _rms(wide))).to(emotion.dtype)
 
     @torch.no_grad()

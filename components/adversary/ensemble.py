@@ -209,7 +209,7 @@ class SpeakerAdversary(nn.Module):
     def metrics(self) -> dict[str, MetricSum]:
         """Return the metrics of the last micro-batch, and what is known from those before it.
 
-        ``speaker_acc`` is the members' mean on rows they have not learnt from yet,
+        ``speaker_acc`` is the members' mean on rows they have not learnt from yet, under ``noise``,
         ``speaker_coverage`` the share of mapped rows; the rest is :class:`SpeakerMonitor`'s.
         """
         return self._metrics

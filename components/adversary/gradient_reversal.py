@@ -47,8 +47,9 @@ def reverse_gradient(x: Tensor, factor: Tensor) -> Tensor:
 class GradientReversal(nn.Module):
     """Reverses gradients by a factor that follows a schedule in steps of its own.
 
-    ``step`` and ``factor`` are buffers: they are saved and restored with the weights, so the first
-    step after a resume has the factor of the run that was stopped.
+    ``step`` and ``factor`` are buffers, saved with the weights. Loading restores the step; the
+    factor follows from it and the present schedule, so the first step after a resume has that of
+    the run that was stopped, or of the schedule that was changed.
 
     Args:
         schedule: factor by step; its value at step 0 is what a new run starts with.
@@ -64,6 +65,7 @@ class GradientReversal(nn.Module):
         self.delay = delay
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
         self.register_buffer("factor", torch.tensor(self._factor(0)))
+        self.register_load_state_dict_post_hook(_follow_the_step)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return ``x``; its gradient is reversed by the present factor."""
@@ -76,3 +78,10 @@ class GradientReversal(nn.Module):
 
     def _factor(self, step: int) -> float:
         return self.schedule(step - self.delay) if step > self.delay else 0.0
+
+
+def _follow_the_step(reversal: nn.Module, keys: object) -> None:
+    """Set the factor that belongs to the step which was loaded."""
+    assert isinstance(reversal, GradientReversal)
+    if not reversal.step.is_meta:
+        reversal.factor.fill_(reversal._factor(int(reversal.step)))

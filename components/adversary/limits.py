@@ -13,6 +13,7 @@ def adversary_limits(
     loss_rise: float = 0.05,
     norm_growth: float = 3.0,
     anti_learning: float = 0.5,
+    least_use: float = 1e-3,
     patience: int = 2,
 ) -> list[fdl.Config[Limit]]:
     """Return limits on the metrics of :class:`SpeakerAdversary`, for an experiment's alarms.
@@ -22,7 +23,9 @@ def adversary_limits(
         loss_rise: share by which it may lie above the first value logged.
         norm_growth: factor by which the emotion vector's norm may grow over the first logged.
         anti_learning: share of chance that the classifiers' accuracy must reach.
-        patience: log lines in a row before the main loss or unmapped speakers raise an alarm.
+        least_use: of what a wrong vector must add to the semantic loss of the split ``val``.
+        patience: log lines in a row before the main loss or unmapped speakers raise an alarm, and
+            validations before an unused vector does.
     """
     return [
         fdl.Config(
@@ -69,5 +72,15 @@ def adversary_limits(
             patience=patience,
             hint="The adversary costs speech: lower lambda, the speaker loss weight or the "
             "learning rate",
+        ),
+        fdl.Config(
+            Limit,
+            name="emotion_unused",
+            metric="val/emotion_use",
+            below=least_use,
+            patience=patience,
+            hint="The model speaks as well with the vector of another utterance: it has not learnt "
+            "to listen yet, or the adversary has emptied the vector; then lower lambda or the "
+            "speaker loss weight",
         ),
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import safetensors.torch
@@ -27,6 +28,7 @@ from core.registry import register
 SUFFIXES = (*PICKLES, SAFETENSORS)
 INSIDE = ("model", "state_dict")
 """Where training checkpoints have the tensors."""
+_LAST_BIAS = "emo_layer.bias"
 
 
 @register("weights", "indextts")
@@ -74,6 +76,9 @@ class IndexTTSWeights:
     def save(self, module: nn.Module) -> list[str]:
         """Write the model's tensors, and nothing else, by their published names.
 
+        The centre that a bound takes from emotion vectors goes into the bias of the layer they
+        come from, ``emo_layer``; stock inference then gives what the bound would only scale.
+
         Raises:
             CheckpointError: the module has no UnifiedVoice, the suffix is unknown, or the file
                 cannot be written.
@@ -82,7 +87,12 @@ class IndexTTSWeights:
         check_suffix(path, SUFFIXES)
         replaced = path.exists()
         model = as_model(module)
-        tensors = flat_weights(model.state_dict(), path="state")
+        bounds = [m for m in module.modules() if isinstance(m, EmotionBound) and m.bound != "none"]
+        state = dict(model.state_dict())
+        for bound in bounds:
+            if bound.bound == "centred":
+                state[_LAST_BIAS] = state[_LAST_BIAS] - bound.centre.to(state[_LAST_BIAS])
+        tensors = flat_weights(state, path="state")
         with written_whole(path) as made:
             if path.suffix == SAFETENSORS:
                 safetensors.torch.save_file(tensors, made, metadata={"format": "pt"})
@@ -98,13 +108,17 @@ class IndexTTSWeights:
         ]
         if left:
             lines.append(f"left out: {', '.join(left)}")
-        return lines + _bounded(module) + differences(model)
+        return lines + _bounded(bounds) + differences(model)
 
 
-def _bounded(module: nn.Module) -> list[str]:
+def _bounded(bounds: Sequence[EmotionBound]) -> list[str]:
     """Say what the weights alone do not do to their emotion vectors."""
-    bounds = [m for m in module.modules() if isinstance(m, EmotionBound) and m.bound != "none"]
-    return [
+    lines = [
+        f"the mean of its emotion vectors was taken from {_LAST_BIAS}"
+        for bound in bounds
+        if bound.bound == "centred"
+    ]
+    return lines + [
         f"its emotion vectors have a root mean square of {float(bound.target):g} in training, and "
         "stock inference leaves them as they come: scale them likewise, or train with "
         "task.bound.bound=none and a task.norm_weight"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import ClassVar, Literal, NamedTuple
 
 import torch
@@ -65,6 +67,9 @@ class SpeakerAdversarialTask(Task):
         "semantic_loss",
         "speaker_loss",
         "norm_penalty",
+    )
+    fresh_children: ClassVar[Mapping[str, str]] = MappingProxyType(
+        {"adversary": "classifiers, and how far the reversal has come, are of one run"}
     )
     metric_names: ClassVar[tuple[str, ...]] = (
         "gpt_loss",
@@ -175,7 +180,7 @@ class SpeakerAdversarialTask(Task):
         if self._only_classifiers:
             return self._listen(batch)
         unbounded = self._unbounded_emotion(batch)
-        emotion = self.bound(unbounded)
+        emotion = self.bound(unbounded, heard=_heard(batch))
         read = self._read(batch, self._noisy(emotion))
         rows = float(len(batch))
         losses = {
@@ -228,7 +233,7 @@ class SpeakerAdversarialTask(Task):
         how rows are batched. ``emotion_use`` is by how much the semantic loss rises when rows get
         the vector of their neighbour: near 0, the model does not listen to it.
         """
-        emotion = self.bound(self._unbounded_emotion(batch))
+        emotion = self.emotion(batch)
         hidden = self._hidden(batch, emotion)
         text, semantic = self._by_row(hidden)
         rows = float(len(batch))
@@ -252,7 +257,7 @@ class SpeakerAdversarialTask(Task):
 
     def emotion(self, batch: SpeechPairBatch) -> Tensor:
         """Return (B, D) emotion vectors as the GPT and the classifiers get them."""
-        bounded: Tensor = self.bound(self._unbounded_emotion(batch))
+        bounded: Tensor = self.bound(self._unbounded_emotion(batch), heard=_heard(batch))
         return bounded
 
     def probes(self, twin: nn.Module | None = None) -> EmotionProbes:
@@ -285,8 +290,7 @@ class SpeakerAdversarialTask(Task):
         heard = self.model.emotion_vector(batch.mel.values, batch.mel.lengths)
         if batch.emotion is None:
             return heard
-        has_mel = (batch.mel.lengths > 0).unsqueeze(1)
-        return torch.where(has_mel, heard, batch.emotion.to(heard.dtype))
+        return torch.where(_heard(batch).unsqueeze(1), heard, batch.emotion.to(heard.dtype))
 
     def _stored(self, batch: SpeechPairBatch) -> Tensor:
         if batch.emotion is None:
@@ -364,6 +368,13 @@ def _token_losses(hidden: Tensor, head: nn.Linear, targets: Tensor, mask: Tensor
         mask,
         reduction="none",
     )
+
+
+def _heard(batch: SpeechPairBatch) -> Tensor:
+    """Return which of (B,) rows have mel to compute their vector from."""
+    if batch.mel is None:
+        return torch.zeros(len(batch), dtype=torch.bool, device=batch.speakers.device)
+    return batch.mel.lengths > 0
 
 
 def _loss_sum(loss: MaskedLoss) -> LossSum:

@@ -91,7 +91,8 @@ def start_from(
     """Load each child of ``module`` whole, or leave it as it is and say so.
 
     A child is left alone if the file has nothing under its name, if another component stands in
-    its place, or if it is a head and the vocabulary is another one. A child of which only a part
+    its place, if it is a head and the vocabulary is another one, or if the module names it among
+    its ``fresh_children``. A child of which only a part
     fits is an architecture that was meant to be the same and is not: that is refused, before
     anything is loaded.
 
@@ -106,6 +107,7 @@ def start_from(
     """
     known = origin if origin is not None else Origin()
     own = module.state_dict()
+    own_run: Mapping[str, str] = getattr(module, "fresh_children", {})
     parts = _by_child(own)
     theirs = _by_child(weights)
     taken: list[Taken] = []
@@ -113,7 +115,9 @@ def start_from(
     refused: list[str] = []
     for name, state in parts.items():
         report = match_state(state, theirs.get(name, {}))
-        reason = _reason_to_stay_fresh(name, report, known) if name in theirs else "not in the file"
+        reason: str | None = "not in the file"
+        if name in theirs:
+            reason = own_run.get(name) or _reason_to_stay_fresh(name, report, known)
         if reason is not None:
             fresh[name] = reason
         elif report.exact:

@@ -7,6 +7,8 @@ width, U for target tokens and V for vocabulary entries.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, ClassVar, Protocol
 
 import torch
@@ -31,6 +33,9 @@ class Task(nn.Module, ABC):
     """Keys of what :meth:`step` and :meth:`counts` return."""
     metric_names: ClassVar[tuple[str, ...]] = ()
     """Keys of what :meth:`train_metrics` returns."""
+
+    fresh_children: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    """Submodules that ``--init-from`` leaves as they are drawn, and why: they are of one run."""
 
     @abstractmethod
     def setup(self, context: RunContext) -> None:

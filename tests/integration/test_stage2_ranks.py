@@ -14,7 +14,12 @@ from tests.integration.command import environment, repeatable_metrics
 from tests.integration.stage2 import STAGE2, STEPS, make_pairs, newest, tokens, train
 
 # Each rank draws numbers of its own, so nothing is drawn.
-ALIKE = {"task.model.dropout": 0, "task.adversary.classifier.dropout": 0}
+ALIKE = {
+    "task.model.dropout": 0,
+    "task.emotion_noise": 0,
+    "task.adversary.classifier.dropout": 0,
+    "task.adversary.noise": 0,
+}
 
 
 def test_two_ranks_equal_one_process_with_twice_the_accumulation(tmp_path: Path) -> None:
@@ -43,4 +48,6 @@ def test_two_ranks_equal_one_process_with_twice_the_accumulation(tmp_path: Path)
     for name, value in weights[0].items():
         if name in ("adversary.monitor.recent", "adversary.monitor.written"):  # a rank's own
             continue
-        torch.testing.assert_close(weights[1][name], value, rtol=1e-3, atol=1e-4, msg=name)
+        # Small differences from a mean, brought to full size with their rounding errors.
+        atol = 1e-3 if name == "adversary.recent.vectors" else 1e-4
+        torch.testing.assert_close(weights[1][name], value, rtol=1e-3, atol=atol, msg=name)

@@ -101,6 +101,29 @@ def test_no_gradient_moves_all_vectors_alike() -> None:
     torch.testing.assert_close(emotion.grad, plain.grad - plain.grad.mean(0))
 
 
+def test_stored_vectors_have_no_part_in_what_is_learnt() -> None:
+    emotion = torch.randn(6, 8, generator=torch.Generator().manual_seed(4)).requires_grad_()
+    heard = torch.tensor([True, False, True, False, True, False])
+    weight = torch.randn(6, 8) * ~heard.unsqueeze(1)
+    bound = centred()
+    (bound(emotion, heard=heard) * weight).sum().backward()
+    assert emotion.grad is not None
+    assert emotion.grad[~heard].any()
+    assert not emotion.grad[heard].any()
+    bound.after_step(finite=True)
+    torch.testing.assert_close(bound.centre, emotion.detach()[heard].mean(0))
+
+
+def test_the_mean_is_known_before_the_model_learns() -> None:
+    """While only classifiers learn, vectors are computed without gradient."""
+    emotion = torch.randn(12, 8) + 3.0
+    bound = centred()
+    with torch.no_grad():
+        bound(emotion)
+    bound.after_step(finite=True)
+    torch.testing.assert_close(bound.centre, emotion.mean(0))
+
+
 def test_a_micro_batch_of_one_row_learns_all_the_same() -> None:
     emotion = torch.randn(1, 8, requires_grad=True)
     (centred()(emotion) * torch.randn(8)).sum().backward()

@@ -127,5 +127,15 @@ def test_steps_begin_at_zero_wait_and_survive_a_restart() -> None:
     assert (int(second.step), float(second.factor)) == (5, 1.5)
 
 
+def test_the_factor_of_a_loaded_step_is_that_of_the_present_schedule() -> None:
+    old = GradientReversal(schedule=LinearLambda(value=1.0, ramp_steps=4))
+    for _ in range(3):
+        old.advance()
+    twin = GradientReversal(schedule=LinearLambda(value=0.0, ramp_steps=4))
+    twin.load_state_dict(old.state_dict())
+    assert int(twin.step) == 3
+    assert float(twin.factor) == 0.0
+
+
 def test_a_new_run_starts_with_zero_whatever_the_schedule() -> None:
     assert float(GradientReversal(schedule=ConstantLambda(value=1.0)).factor) == 0.0

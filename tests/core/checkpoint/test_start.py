@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import ClassVar
+
 import pytest
 import torch
 from torch import nn
@@ -31,6 +33,20 @@ def test_every_child_that_fits_is_taken_whole() -> None:
         "taken     encoder: 4 tensors, 40 values",
         "taken     head: 2 tensors, 25 values",
     ]
+
+
+def test_what_is_of_one_run_stays_fresh_though_it_fits() -> None:
+    class Task(Model):
+        fresh_children: ClassVar[dict[str, str]] = {"head": "it is of one run"}
+
+    source, target = Task(), Task()
+    before = copied(target)
+
+    report = start_from(target, source.state_dict(), source="run")
+
+    assert report.fresh == {"head": "it is of one run"}
+    assert torch.equal(target.head.weight, before["head.weight"])
+    assert torch.equal(target.encoder[1].bias, source.encoder[1].bias)
 
 
 def test_a_head_of_another_vocabulary_stays_fresh() -> None:
