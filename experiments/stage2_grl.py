@@ -217,7 +217,7 @@ def _demo() -> fdl.Config[Experiment]:
         optimizer=fdl.Config(AdamW, lr=1e-3, betas=(0.5, 0.999), lr_scale={"model.emo*": 0.3}),
         scheduler=fdl.Config(WSD, warmup_steps=100, decay_share=0.2),
         trainer=fdl.Config(Trainer, max_steps=2800, log_every=20, validate_every=250),
-        callbacks=_callbacks(adversary, every=250),
+        callbacks=_callbacks(every=250),
         trackers=[fdl.Config(AimTracker)],
     )
 
@@ -256,31 +256,23 @@ def _full() -> fdl.Config[Experiment]:
         workers=32,
     )
     config.optimizer = fdl.Config(AdamW, lr=GUIDE_LR, betas=(0.9, 0.999), weight_decay=1e-2)
-    config.scheduler = fdl.Config(WSD, warmup_steps=GUIDE_WARMUP, shape="cosine")
+    config.scheduler = fdl.Config(
+        WSD, warmup_steps=GUIDE_WARMUP, wait_steps=adversary.pretrain_steps, shape="cosine"
+    )
     config.trainer = fdl.Config(
         Trainer, max_epochs=1, accumulation=4, clip_norm=0.5, log_every=100, validate_every=500
     )
-    config.callbacks = _callbacks(adversary, every=500, keep_every=10_000)
+    config.callbacks = _callbacks(every=500, keep_every=10_000)
     return config
 
 
-def _callbacks(
-    adversary: fdl.Config[SpeakerAdversary], *, every: int, keep_every: int | None = None
-) -> list[fdl.Config[Callback]]:
-    schedule = adversary.schedule
+def _callbacks(*, every: int, keep_every: int | None = None) -> list[fdl.Config[Callback]]:
     return [
         fdl.Config(Skips),
         fdl.Config(Events),
         fdl.Config(Alarms, limits=adversary_limits()),
         fdl.Config(ProgressBar),
-        fdl.Config(
-            Checkpoints,
-            every=every,
-            keep_last=2,
-            keep_every=keep_every,
-            # The lowest loss may well be that of weights which have not begun to forget.
-            best_from=adversary.pretrain_steps + schedule.hold_steps + schedule.ramp_steps,
-        ),
+        fdl.Config(Checkpoints, every=every, keep_last=2, keep_every=keep_every),
         fdl.Config(Watchdog),
     ]
 

@@ -155,6 +155,11 @@ class SpeakerAdversary(nn.Module):
         """Whether only the classifiers are to learn in the present step."""
         return int(self.reversal.step) < self.pretrain_steps
 
+    @property
+    def settled_from(self) -> int:
+        """First step of a run after which the reversal has its full factor."""
+        return self.pretrain_steps + self.reversal.schedule.settled_from
+
     @staticmethod
     def counts(speakers: Tensor) -> Tensor:
         """Return how many of (B,) speakers are mapped, as a float64 scalar."""

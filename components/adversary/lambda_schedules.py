@@ -12,6 +12,10 @@ from core.registry import register
 class LambdaSchedule(Protocol):
     """Factor of a gradient reversal as a pure function of its step (kind ``lambda``)."""
 
+    @property
+    def settled_from(self) -> int:
+        """Step from which the factor stays as it is."""
+
     def __call__(self, step: int) -> float:
         """Return the factor for ``step``, counted from 0, where it is 0."""
 
@@ -29,6 +33,11 @@ class ConstantLambda:
         _check("constant", value=value, hold_steps=hold_steps)
         self.value = value
         self.hold_steps = hold_steps
+
+    @property
+    def settled_from(self) -> int:
+        """Step from which the factor stays as it is."""
+        return self.hold_steps + 1
 
     def __call__(self, step: int) -> float:
         """Return the factor for ``step``."""
@@ -50,6 +59,11 @@ class LinearLambda:
         self.value = value
         self.ramp_steps = ramp_steps
         self.hold_steps = hold_steps
+
+    @property
+    def settled_from(self) -> int:
+        """Step from which the factor stays as it is."""
+        return self.hold_steps + self.ramp_steps
 
     def __call__(self, step: int) -> float:
         """Return the factor for ``step``."""
@@ -85,6 +99,11 @@ class GaninLambda:
         self.ramp_steps = ramp_steps
         self.hold_steps = hold_steps
         self.gamma = gamma
+
+    @property
+    def settled_from(self) -> int:
+        """Step from which the factor stays as it is."""
+        return self.hold_steps + self.ramp_steps
 
     def __call__(self, step: int) -> float:
         """Return the factor for ``step``."""

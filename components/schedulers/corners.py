@@ -24,6 +24,7 @@ class Corners:
         floor: factor from ``total`` on.
         rows_per_step: rows of the data in one step; None where steps differ.
         branched: the decay was begun by hand, not where it was planned.
+        warmup_from: last step before the warm-up, up to which the factor is 0.
     """
 
     warmup: int
@@ -33,11 +34,14 @@ class Corners:
     floor: float
     rows_per_step: int | None = None
     branched: bool = False
+    warmup_from: int = 0
 
     def factor(self, step: int) -> float:
         """Return the factor of 1-based ``step``."""
+        if step <= self.warmup_from:
+            return 0.0
         if step <= self.decay_from:
-            return warmup_factor(step, self.warmup)
+            return warmup_factor(step - self.warmup_from, self.warmup - self.warmup_from)
         if step >= self.total:
             return self.floor
         done = (step - self.decay_from) / (self.total - self.decay_from)
@@ -54,6 +58,7 @@ class Corners:
     def differences(self, configured: Corners) -> list[str]:
         """Say in which fields the configuration differs from these corners."""
         names = {
+            "warmup_from": "warm-up after step",
             "warmup": "warm-up until step",
             "decay_from": "decay from step",
             "total": "end at step",
@@ -76,6 +81,7 @@ class Corners:
 
         return replace(
             self,
+            warmup_from=moved(self.warmup_from),
             warmup=moved(self.warmup),
             decay_from=moved(self.decay_from),
             total=moved(self.total),

@@ -40,6 +40,8 @@ class WSD:
 
     Args:
         warmup_steps: steps until the peak; 0 for none.
+        wait_steps: steps before the warm-up, with factor 0: those in which only the classifiers of
+            an adversary learn, which have a rate of their own.
         decay_share: share of the steps after the warm-up that decays, rounded up to whole steps.
         shape: of the decay.
         floor: factor at the end, as a share of the peak.
@@ -52,6 +54,7 @@ class WSD:
         self,
         *,
         warmup_steps: int = 0,
+        wait_steps: int = 0,
         decay_share: float = 0.1,
         shape: Shape = "one_minus_sqrt",
         floor: float = 0.0,
@@ -59,6 +62,8 @@ class WSD:
         on_resume: OnResume = "keep",
     ) -> None:
         check_warmup("wsd", warmup_steps)
+        if wait_steps < 0:
+            raise ConfigError(f"scheduler/wsd: wait_steps must be at least 0, but is {wait_steps}")
         check_share("wsd", "decay_share", decay_share)
         check_share("wsd", "floor", floor)
         if shape not in get_args(Shape):
@@ -70,6 +75,7 @@ class WSD:
             hint = suggest(on_resume, get_args(OnResume), noun="ways")
             raise ConfigError(f"scheduler/wsd: there is no on_resume {on_resume!r}; {hint}")
         self.warmup_steps = warmup_steps
+        self.wait_steps = wait_steps
         self.decay_share = decay_share
         self.shape: Shape = shape
         self.floor = floor
@@ -98,7 +104,7 @@ class WSD:
 
     def decay_steps(self, total_steps: int) -> int:
         """Return how many of the last steps decay."""
-        after_warmup = max(total_steps - self.warmup_steps, 0)
+        after_warmup = max(total_steps - self.wait_steps - self.warmup_steps, 0)
         # 0.1 * 30 is 3.0000000000000004, which must not become 4.
         return math.ceil(round(self.decay_share * after_warmup, 6))
 
@@ -180,9 +186,11 @@ class WSD:
 
     def _layout(self, extent: Extent) -> Corners:
         total = known_total("wsd", extent.total_steps)
+        warmup = self.wait_steps + self.warmup_steps
         return Corners(
-            warmup=self.warmup_steps,
-            decay_from=max(self.warmup_steps, total - self.decay_steps(total)),
+            warmup_from=self.wait_steps,
+            warmup=warmup,
+            decay_from=max(warmup, total - self.decay_steps(total)),
             total=total,
             shape=self.shape,
             floor=self.floor,

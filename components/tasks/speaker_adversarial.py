@@ -220,6 +220,10 @@ class SpeakerAdversarialTask(Task):
         if self.adversary is not None:
             self.adversary.after_step(finite=finite)
 
+    def ready_from(self) -> int:
+        """Return the first step at the full factor of the reversal."""
+        return self.adversary.settled_from if self.adversary is not None else 0
+
     def train_metrics(self) -> dict[str, MetricSum]:
         """Return the GPT's weighed loss, its accuracy, and what the adversary watches."""
         return self._metrics

@@ -70,6 +70,14 @@ class Task(nn.Module, ABC):
             finite: whether the step was taken; a non-finite one was skipped.
         """
 
+    def ready_from(self) -> int:
+        """Return the first step whose weights are what the task trains them to be.
+
+        Later than 0 where training begins with something else: by loss alone, the best weights may
+        then be of before.
+        """
+        return 0
+
     def train_metrics(self) -> dict[str, MetricSum]:
         """Return extra sums of the last :meth:`step`, such as an accuracy."""
         return {}

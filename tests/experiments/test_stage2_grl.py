@@ -23,6 +23,7 @@ from core.config.lint import lint
 from core.contracts import Extent
 from core.errors import ConfigError, ConfigErrors
 from core.experiment import Experiment
+from core.train.callbacks.checkpoints import Checkpoints
 from core.train.parameters import parameter_counts
 from experiments.stage2_grl import experiment
 
@@ -78,10 +79,14 @@ def test_full_scale_has_the_guides_values() -> None:
     assert (task.adversary.schedule.value, task.speaker_weight) == (1.0, 0.1)
     assert (task.text_weight, task.semantic_weight) == (0.2, 0.8)
     schedule = fdl.build(config.scheduler)
-    schedule.plan(Extent(total_steps=85_685, rows_per_step=64))
-    assert schedule.factor(1000, None) == schedule.factor(77_216, None) == 1.0
-    assert schedule.factor(999, None) < 1.0
-    assert schedule.factor(77_217, None) < 1.0
+    # The guide's corners, once the classifiers have had their 500 steps.
+    assert schedule.wait_steps == task.adversary.pretrain_steps == 500
+    schedule.plan(Extent(total_steps=85_685 + 500, rows_per_step=64))
+    assert schedule.factor(500, None) == 0.0
+    assert schedule.factor(501, None) == 1 / 1000
+    assert schedule.factor(1500, None) == schedule.factor(77_716, None) == 1.0
+    assert schedule.factor(1499, None) < 1.0
+    assert schedule.factor(77_717, None) < 1.0
 
 
 def test_the_reversal_is_zero_at_first_and_ramps_in_its_own_steps() -> None:
@@ -95,13 +100,14 @@ def test_the_reversal_is_zero_at_first_and_ramps_in_its_own_steps() -> None:
 @SCALES
 def test_the_best_is_looked_for_after_the_ramp_alone(scale: Any) -> None:
     config = experiment(scale=scale)
-    adversary = fdl.build(config.task.adversary)
-    (saving,) = (c for c in config.callbacks if "best_from" in c.__arguments__)
-    schedule = adversary.reversal.schedule
-    at_end = saving.best_from - adversary.pretrain_steps
+    task = fdl.build(config.task)
+    schedule = task.adversary.reversal.schedule
+    at_end = task.ready_from() - task.adversary.pretrain_steps
     assert schedule(at_end) == schedule(at_end + 1) > 0.0
     assert schedule(at_end - 1) < schedule(at_end)
-    assert config.trainer.max_steps is None or saving.best_from < config.trainer.max_steps
+    assert config.trainer.max_steps is None or task.ready_from() < config.trainer.max_steps
+    (saving,) = (c for c in map(fdl.build, config.callbacks) if isinstance(c, Checkpoints))
+    assert saving.best_from is None
 
 
 @SCALES

@@ -52,7 +52,6 @@ SMALL: Mapping[str, object] = {
     "data.block": 16,
     "data.bucket": 4,
     "callbacks.4.every": 2,
-    "callbacks.4.best_from": sum(SCHEDULE.values()),
     "trainer.log_every": 1,
     "trainer.validate_every": 5,
     "trainer.threads": 1,

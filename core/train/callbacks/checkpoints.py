@@ -26,8 +26,9 @@ class Checkpoints(Callback):
         keep_every: also keep each checkpoint whose step is a multiple of this; None for none.
         monitor: validation metric that decides ``BEST`` and stands in the names.
         mode: whether a lower or a higher ``monitor`` is better.
-        best_from: first step that may be the best, for runs that become what they are to be later:
-            an early checkpoint may beat all others in ``monitor`` alone.
+        best_from: first step that may be the best; None to ask the task, whose weights may become
+            what they are to be after a while: an early checkpoint may beat all others in
+            ``monitor`` alone.
     """
 
     priority = 80  # After everything whose state it saves.
@@ -41,7 +42,7 @@ class Checkpoints(Callback):
         keep_every: int | None = None,
         monitor: str = "val/loss",
         mode: Literal["min", "max"] = "min",
-        best_from: int = 0,
+        best_from: int | None = None,
     ) -> None:
         self.every = every
         self.keep_last = keep_last
@@ -57,10 +58,11 @@ class Checkpoints(Callback):
             raise ConfigError(f"callbacks Checkpoints.every: expected at least 1, got {self.every}")
         self.store(loop)
         total = loop.total_steps
-        if self.keep_best and total is not None and total < self.best_from:
+        first = self._best_from(loop)
+        if self.keep_best and total is not None and total < first:
             loop.say(
-                f"no checkpoint will be BEST: training ends at step {total}, and "
-                f"Checkpoints.best_from is {self.best_from}"
+                f"no checkpoint will be BEST: training ends at step {total}, and the first that "
+                f"may be is that of step {first}"
             )
 
     def on_validation_end(self, loop: Loop, metrics: Mapping[str, float]) -> None:
@@ -80,8 +82,11 @@ class Checkpoints(Callback):
             keep_every=self.keep_every,
             monitor=self.monitor,
             mode=self.mode,
-            best_from=self.best_from,
+            best_from=self._best_from(loop),
         )
+
+    def _best_from(self, loop: Loop) -> int:
+        return loop.task.ready_from() if self.best_from is None else self.best_from
 
     def on_step_end(self, loop: Loop) -> None:
         """Save when due, at the last step, and before a requested stop."""

@@ -62,3 +62,17 @@ def test_settings_that_mean_nothing_are_refused(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         make()
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        ConstantLambda(value=0.5, hold_steps=3),
+        LinearLambda(value=0.5, ramp_steps=7, hold_steps=3),
+        GaninLambda(value=0.5, ramp_steps=7, hold_steps=3),
+    ],
+)
+def test_it_says_from_where_it_stays_as_it_is(schedule: LambdaSchedule) -> None:
+    settled = schedule.settled_from
+    assert {schedule(step) for step in range(settled, settled + 20)} == {schedule(settled)}
+    assert schedule(settled - 1) < schedule(settled)

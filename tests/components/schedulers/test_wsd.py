@@ -60,6 +60,17 @@ def test_decay_is_rounded_up_to_whole_steps(total: int, share: float, steps: int
     assert WSD(decay_share=share).decay_steps(total) == steps
 
 
+def test_it_waits_for_those_who_learn_first() -> None:
+    """All phases come later by the wait, also after a restart, which keeps it."""
+    plain, late = planned(900, warmup_steps=100), planned(1000, warmup_steps=100, wait_steps=100)
+    assert factors(late, 1, 101) == [0.0] * 100
+    assert factors(late, 101, 1050) == factors(plain, 1, 950)
+    resumed = planned(1000, warmup_steps=100)
+    lines = resumed.resume(late.state_dict(), step=50)
+    assert factors(resumed) == factors(late)
+    assert any("warm-up after step 100; the configuration now gives 0" in line for line in lines)
+
+
 def test_no_decay_and_a_run_within_the_warmup() -> None:
     assert WSD(decay_share=0.0).factor(100, 100) == 1.0
     assert [WSD(warmup_steps=10).factor(step, 2) for step in (1, 2)] == [0.1, 0.2]
@@ -69,6 +80,7 @@ def test_no_decay_and_a_run_within_the_warmup() -> None:
     ("settings", "message"),
     [
         ({"shape": "cosin"}, "no shape 'cosin'; did you mean 'cosine'"),
+        ({"wait_steps": -1}, "wait_steps must be at least 0"),
         ({"decay_now": 0}, "decay_now must be at least 1"),
         ({"on_resume": "rebas"}, "no on_resume 'rebas'; did you mean 'rebase'"),
     ],
