@@ -204,7 +204,7 @@ def test_two_members_of_one_name_are_refused(tmp_path: Path) -> None:
     ("name", "content", "message"),
     [
         ("m.nemo", b"no archive", "not a NeMo archive, or damaged"),
-        ("m.nemo", gzip.compress(b"no archive"), "not a NeMo archive, or damaged"),
+        ("m.nemo", gzip.compress(b"no archive", mtime=0), "not a NeMo archive, or damaged"),
         ("m.ckpt", b"no checkpoint", "damaged|more than tensors"),
         ("m.ckpt", pickled([1, 2]), "holds a list; expected tensors by name"),
         ("m.ckpt", pickled({}), "no state dict: expected tensors by name, found nothing"),
