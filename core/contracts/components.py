@@ -109,6 +109,20 @@ class Tokenizer(Protocol):
         """Read what :meth:`save` wrote. Executes nothing."""
 
 
+class TextForm(Protocol):
+    """Transcripts to the form that is trained on and scored (kind ``text``)."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Name, version and options, to be kept beside every score."""
+
+    def __call__(self, text: str) -> str:
+        """Return the normal form of a transcript; it may be empty."""
+
+    def fault(self, text: str) -> str | None:
+        """Say why a transcript cannot be normalised with certainty; None if it can."""
+
+
 class Decoder(Protocol):
     """CTC logits to hypotheses (kind ``decoder``)."""
 

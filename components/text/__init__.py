@@ -1,0 +1,1 @@
+"""Text normalisers: transcripts to the form that is trained on and scored."""
