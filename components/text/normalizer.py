@@ -30,8 +30,8 @@ class TextNormalizer:
     """Bring a transcript into the form that is trained on and scored.
 
     In this order: form NFC; dual transcriptions and tags of KsponSpeech; bracketed notes; the
-    table of replacements; punctuation and symbols; lower case; white space. Numbers stay as they are written:
-    whether 1004 was read as a number or as a word, text alone does not tell.
+    table of replacements; punctuation and symbols; lower case; white space. Numbers stay as they
+    are written: whether 1004 was read as a number or as a word, text alone does not tell.
 
     Applied to its own result it changes nothing, unless a table of replacements puts in what it
     looks for.

@@ -139,7 +139,7 @@ def _whole(text: str, begin: int, end: int) -> bool:
     """Say whether a match cuts through neither a Latin word nor a number."""
     before, after = text[max(0, begin - 2) : begin], text[end : end + 2]
     first, last = text[begin], text[end - 1]
-    if _latin(first) and _latin(before[-1:]) or _latin(last) and _latin(after[:1]):
+    if (_latin(first) and _latin(before[-1:])) or (_latin(last) and _latin(after[:1])):
         return False
     if first.isdecimal() and (before[-1:].isdecimal() or _separated(before)):
         return False
