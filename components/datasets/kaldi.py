@@ -14,6 +14,7 @@ from lhotse.cut import Cut
 from components.datasets.nemo import NemoSource
 from core.data.audio import AudioError, probe
 from core.data.source import Seconds
+from core.data.tables import read_segments, read_table
 from core.errors import DataError
 from core.registry import register
 
@@ -91,12 +92,12 @@ class KaldiSource:
 
 
 def _rows(folder: Path, root: Path) -> Iterator[dict[str, object]]:
-    wavs = {key: root / value for key, value in _table(folder / "wav.scp", audio=True).items()}
-    segments = _segments(folder / "segments", wavs)
-    texts = _table(folder / "text", blank=True)
-    speakers, languages = _table(folder / "utt2spk"), _table(folder / "utt2lang")
+    wavs = {key: root / value for key, value in read_table(folder / "wav.scp", audio=True).items()}
+    segments = read_segments(folder / "segments", wavs)
+    texts = read_table(folder / "text", blank=True)
+    speakers, languages = read_table(folder / "utt2spk"), read_table(folder / "utt2lang")
     if segments is None:
-        lengths = _table(folder / "reco2dur") | _table(folder / "utt2dur")
+        lengths = read_table(folder / "reco2dur") | read_table(folder / "utt2dur")
         segments = {key: (key, 0.0, end) for key, end in _durations(wavs, lengths).items()}
     for utterance, (recording, start, end) in segments.items():
         row: dict[str, object] = {
@@ -107,48 +108,6 @@ def _rows(folder: Path, root: Path) -> Iterator[dict[str, object]]:
         }
         fields = {"text": texts, "speaker": speakers, "lang": languages}
         yield row | {name: table[utterance] for name, table in fields.items() if utterance in table}
-
-
-def _table(path: Path, *, audio: bool = False, blank: bool = False) -> dict[str, str]:
-    """Read ``key value`` lines; a missing file is an empty table. Raises DataError."""
-    table: dict[str, str] = {}
-    if not path.is_file():
-        return table
-    for number, line in _lines(path):
-        key, _, value = line.partition(" ")
-        value = value.strip()
-        if not key or not (value or blank):
-            raise DataError(f"{path}:{number}: expected 'key value', found '{line}'")
-        if key in table:
-            raise DataError(f"{path}:{number}: '{key}' is there twice")
-        if audio and (value.endswith("|") or value.startswith("|")):
-            raise DataError(
-                f"{path}:{number}: '{key}' is the output of a command; loading data never executes "
-                "one: write the audio to files and name them here"
-            )
-        table[key] = value
-    return table
-
-
-def _segments(path: Path, wavs: dict[str, Path]) -> dict[str, tuple[str, float, float]] | None:
-    if not path.is_file():
-        return None
-    segments: dict[str, tuple[str, float, float]] = {}
-    for number, line in _lines(path):
-        try:
-            key, recording, begin, finish = line.split()
-            start, end = float(begin), float(finish)
-        except ValueError:
-            raise DataError(
-                f"{path}:{number}: expected 'utterance recording start end', found '{line}'"
-            ) from None
-        if recording not in wavs:
-            raise DataError(f"{path}:{number}: recording '{recording}' is not in wav.scp")
-        if not 0 <= start < end or key in segments:
-            fault = f"'{key}' is there twice" if key in segments else f"{start} to {end} s is empty"
-            raise DataError(f"{path}:{number}: {fault}")
-        segments[key] = (recording, start, end)
-    return segments
 
 
 def _durations(wavs: dict[str, Path], known: dict[str, str]) -> dict[str, float]:
@@ -174,16 +133,6 @@ def _durations(wavs: dict[str, Path], known: dict[str, str]) -> dict[str, float]
             f"durations are not known (a reco2dur file would give them):\n  {named}"
         )
     return {name: value for name, value in measured.items() if not isinstance(value, AudioError)}
-
-
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            try:
-                text = line.decode("utf-8").replace("\t", " ").strip()
-            except UnicodeDecodeError as error:
-                raise DataError(f"{path}:{number}: not UTF-8: {error.reason}") from error
-            yield number, text
 
 
 def _write(manifest: Path, rows: Iterator[dict[str, object]]) -> None:
