@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -92,14 +93,10 @@ class TextNormalizer:
 
     def __call__(self, text: str) -> str:
         """Return the normal form of a transcript; it may be empty."""
-        text = self._without_markup(text)
+        text = _settled(self._without_markup, normalise(_INVISIBLE.sub("", text)))
         if self.table is not None:
-            text = normalise(self.table(text))
-        if self.punctuation == "drop":
-            text = without_punctuation(text, apostrophes=self.language == "en")
-        if self.symbols == "drop":
-            text = without_symbols(text)
-        return normalise(text, lowercase=self.lowercase)
+            return _settled(self._without_punctuation, normalise(self.table(text)))
+        return _settled(lambda t: self._without_punctuation(self._without_markup(t)), text)
 
     def fault(self, text: str) -> str | None:
         """Say why a transcript cannot be normalised with certainty; None if it can.
@@ -113,18 +110,28 @@ class TextNormalizer:
         return "half a dual transcription" if has_half_dual(text) else None
 
     def _without_markup(self, text: str) -> str:
-        """Remove markup until none is left: what one removal joins may be markup again."""
-        text = normalise(_INVISIBLE.sub("", text))
-        while (found := self._markup_removed(text)) != text:
-            text = found
-        return text
-
-    def _markup_removed(self, text: str) -> str:
         if self.kspon is not None:
             text = remove_marks(resolve_dual(text, self.kspon))
         if self.brackets != "keep":
             text = _BRACKETED.sub(self._bracketed, text)
         return normalise(text)
 
+    def _without_punctuation(self, text: str) -> str:
+        if self.punctuation == "drop":
+            text = without_punctuation(text, apostrophes=self.language == "en")
+        if self.symbols == "drop":
+            text = without_symbols(text)
+        return normalise(text, lowercase=self.lowercase)
+
     def _bracketed(self, match: re.Match[str]) -> str:
         return " " if self.brackets == "drop" else f" {match[match.lastindex or 0]} "
+
+
+def _settled(step: Callable[[str], str], text: str) -> str:
+    """Apply ``step`` until it changes nothing: what one removal joins may be markup again.
+
+    It comes to an end, since a step removes characters or puts white space in their place.
+    """
+    while (found := step(text)) != text:
+        text = found
+    return text

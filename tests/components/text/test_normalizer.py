@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from components.text.normalizer import TextNormalizer
@@ -28,6 +28,8 @@ OPTIONS = [
 ]
 
 
+@example("3/%", {"kspon": "orthographic", "punctuation": "keep", "symbols": "drop"})
+@example("(A)/(B)/(C)", {"kspon": "orthographic"})
 @given(TEXT, st.sampled_from(OPTIONS))
 def test_a_normal_form_stays_what_it_is(text: str, options: dict[str, Any]) -> None:
     normalizer = TextNormalizer(**options)
