@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -31,18 +33,15 @@ LENGTHS = {
 
 
 def oracle(audio: Tensor) -> Tensor:
-    """Call the extractor as ``VoxtralProcessor._retrieve_input_features`` does."""
+    """Let Voxtral's processor make the features, with its own settings."""
     from transformers import WhisperFeatureExtractor
+    from transformers.models.voxtral.processing_voxtral import VoxtralProcessor
 
-    made = WhisperFeatureExtractor(feature_size=128)(
-        audio.numpy(),
-        sampling_rate=16000,
-        padding=True,
-        truncation=False,
-        pad_to_multiple_of=480000,
-        return_tensors="pt",
-    )["input_features"][0]
-    return made.reshape(128, -1, 3000).transpose(0, 1)
+    processor = SimpleNamespace(feature_extractor=WhisperFeatureExtractor(feature_size=128))
+    made: Tensor = VoxtralProcessor._retrieve_input_features(
+        processor, [audio.numpy()], **VoxtralProcessor.audio_kwargs
+    )
+    return made
 
 
 def audio_of(kind: str, samples: int, seed: int = 0) -> Tensor:
