@@ -161,6 +161,7 @@ def test_what_cannot_be_a_corpus_is_refused(
     assert "there is not one" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_to_the_same_index(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
