@@ -1,0 +1,214 @@
+"""``cache``: Whisper features of a corpus, as shards."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from components.features.whisper_cache import VALUES, WhisperCache, cache_fingerprint
+from components.preparation.cache_work import (
+    CacheJob,
+    Extracted,
+    audio_name,
+    audio_stamp,
+    extracted,
+)
+from components.preparation.mel_failures import Failures
+from components.preparation.mel_work import Outcome
+from core.data.audio import AudioError
+from core.data.cache import default_cache
+from core.data.feature_index import StoredDtype
+from core.data.feature_writer import FeatureWriter
+from core.data.source import Source
+from core.data.uri import open_source
+from core.errors import ConfigError, DataError
+from core.registry import register
+
+_SAY_EVERY = 10.0
+_SECONDS_AN_HOUR = 3600.0
+
+
+@register("prepare", "cache")
+@dataclass(frozen=True, kw_only=True)
+class Cache:
+    """Store the Whisper features (128 bins) of every utterance of a corpus, as Voxtral reads them.
+
+    Audio is decoded once, averaged to one channel, resampled to 16 kHz and never encoded again.
+    Features are stored without their padding, which is put back on reading, bit for bit. Audio that
+    cannot be used is written with the reason into ``failed.jsonl`` and not tried again. A run that
+    is stopped loses at most the shard it was filling; the same command goes on.
+
+    Args:
+        manifest: JSONL manifest with audio_filepath, or a data source such as ``kaldi:FOLDER``.
+        output: folder of the shards.
+        workers: processes; None for one for each core.
+        dtype: of the stored features. bf16 is what a model in bfloat16 rounds them to anyway.
+        shard_mb: size of a shard, in millions of bytes; as much is held in memory.
+        retry_failed: try audio that failed before once more.
+        verify: read everything back at the end and compare checksums.
+    """
+
+    manifest: str
+    output: Path
+    workers: int | None = None
+    dtype: StoredDtype = "bf16"
+    shard_mb: float = 500.0
+    retry_failed: bool = False
+    verify: bool = False
+
+    def __call__(self, say: Callable[[str], None]) -> None:
+        """Store what is missing. Raises DataError, ConfigError; TrainingError if a worker dies."""
+        workers = self.workers if self.workers is not None else os.cpu_count() or 1
+        if workers < 1 or self.shard_mb <= 0:
+            raise ConfigError(
+                f"cache: workers={workers}, shard_mb={self.shard_mb:g}; expected more than 0"
+            )
+        source = self._source()
+        writer = FeatureWriter(
+            folder=self.output,
+            fingerprint=cache_fingerprint(),
+            values=VALUES,
+            dtype=self.dtype,
+            shard_bytes=round(self.shard_mb * 1e6),
+        )
+        counts: Counter[str] = Counter()
+        notes: Counter[str] = Counter()
+        with writer:
+            failures = Failures(self.output, retry=self.retry_failed)
+            progress = _Progress(say, counts, total=len(source))
+            try:
+                jobs = self._jobs(source, writer, failures, counts)
+                for result in extracted(jobs, workers=workers):
+                    if isinstance(result, Extracted):
+                        _store(writer, result)
+                        failures.note(Outcome(id=result.id, audio=""))
+                        notes.update(result.notes)
+                    else:
+                        failures.note(result)
+                    counts["made" if isinstance(result, Extracted) else "failed"] += 1
+                    progress()
+                writer.finish()
+            finally:
+                failures.close()
+        self._report(say, counts, notes, failures.reasons())
+
+    def _source(self) -> Source:
+        uri = f"nemo:{self.manifest}" if Path(self.manifest).is_file() else self.manifest
+        if ":" not in uri:
+            raise DataError(f"manifest {self.manifest}: no such file")
+        source = open_source(uri, cache_dir=default_cache())
+        if not isinstance(source, Source):
+            raise ConfigError(f"cache: {uri} can only be read from its beginning; use a manifest")
+        return source
+
+    def _jobs(
+        self, source: Source, writer: FeatureWriter, failures: Failures, counts: Counter[str]
+    ) -> Iterator[CacheJob]:
+        """Yield what is to be extracted, in the manifest's order; count what is not."""
+        seen: set[str] = set()
+        for row in range(len(source)):
+            counts["utterances"] += 1
+            try:
+                cut = source.cut(row)
+            except AudioError as error:
+                if error.utterance in failures:
+                    counts["known"] += 1
+                else:
+                    _fail(failures, counts, error.utterance, "", (error.reason, error.detail))
+                continue
+            identity, audio = cut.id, audio_name(cut)
+            if identity in seen:
+                # Under a name of its own, or the row that has the id would count as failed.
+                fault = ("duplicate id", f"'{identity}' is the id of a row before")
+                _fail(failures, counts, f"{identity} (row {row + 1})", audio, fault)
+                continue
+            seen.add(identity)
+            stored, stamp = writer.values(identity), audio_stamp(cut)
+            if stored is not None and stored["audio"] != stamp:
+                raise DataError(
+                    f"{self.output}: the audio of '{identity}' ({audio}) is not what its features "
+                    "were made of; make them again in another folder"
+                )
+            if stored is not None:
+                counts["exists"] += 1
+            elif identity in failures:
+                counts["known"] += 1
+            else:
+                yield CacheJob(cut=cut, dtype=self.dtype, stamp=stamp)
+
+    def _report(
+        self,
+        say: Callable[[str], None],
+        counts: Counter[str],
+        notes: Counter[str],
+        reasons: dict[str, int],
+    ) -> None:
+        reader = WhisperCache(folder=self.output).reader
+        size = sum((self.output / name).stat().st_size for name in reader.shard_names)
+        hours = reader.total("samples") / 16000 / _SECONDS_AN_HOUR
+        say(f"{self.output}: features of {len(reader):,} utterances, {counts['made']:,} made now")
+        for name, text in _COUNTS.items():
+            if counts[name]:
+                say(f"  {text}: {counts[name]:,}")
+        for note, number in sorted(notes.items()):
+            say(f"  {note}: {number:,}")
+        for reason, number in reasons.items():
+            say(f"  failed, by reason: {reason}: {number:,}")
+        say(
+            f"  {hours:.2f} h of audio in {len(reader.shard_names):,} shards: {size / 1e6:,.1f} "
+            f"MB, {size / 1e6 / hours:.1f} MB per hour"
+        )
+        if self.verify:
+            damaged = reader.damaged()
+            if damaged:
+                raise DataError(
+                    f"{self.output}: {len(damaged):,} of {len(reader):,} checksums are wrong, the "
+                    f"first that of '{damaged[0]}'; remove its shard and give the command again"
+                )
+            say(f"  checksums verified: {len(reader):,}")
+
+
+_COUNTS = {
+    "utterances": "utterances looked at",
+    "exists": "there already",
+    "failed": "failed now",
+    "known": "failed before and not tried again (--retry-failed)",
+}
+
+
+def _fail(
+    failures: Failures, counts: Counter[str], identity: str, audio: str, fault: tuple[str, str]
+) -> None:
+    failures.note(Outcome(id=identity, audio=audio, fault=fault))
+    counts["failed"] += 1
+
+
+def _store(writer: FeatureWriter, result: Extracted) -> None:
+    values = {"fill": result.fill, "samples": result.samples, "audio": result.stamp}
+    writer.add(result.id, result.tensor(), values)
+
+
+class _Progress:
+    """Says every few seconds how much is done and how fast."""
+
+    def __init__(self, say: Callable[[str], None], counts: Counter[str], *, total: int) -> None:
+        self._say = say
+        self._counts = counts
+        self._total = total
+        self._began = self._last = time.monotonic()
+
+    def __call__(self) -> None:
+        now = time.monotonic()
+        if now - self._last < _SAY_EVERY:
+            return
+        self._last = now
+        counts = self._counts
+        rate = counts["made"] / (now - self._began)
+        self._say(
+            f"{counts['utterances']:,} of {self._total:,}: {counts['made']:,} made ({rate:.1f}/s), "
+            f"{counts['exists']:,} there already, {counts['failed']:,} failed"
+        )
