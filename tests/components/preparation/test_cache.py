@@ -167,7 +167,7 @@ def test_a_killed_run_goes_on_to_the_same_index(
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     rows = []
-    for number in range(80):
+    for number in range(300):
         soundfile.write(tmp_path / f"{number}.wav", noise(0.5, seed=number), 16000)
         rows.append({"audio_filepath": f"{number}.wav"})
     arguments = [sys.executable, "-m", "core.prepare", "cache", str(manifest(tmp_path, rows))]
@@ -187,7 +187,7 @@ def test_a_killed_run_goes_on_to_the_same_index(
     assert not _alive(process.pid)
     assert not (killed / "index.safetensors").exists()
     kept = {path.name: path.stat().st_mtime_ns for path in killed.glob("shard-*")}
-    assert 2 <= len(kept) < 10
+    assert 2 <= len(kept) < 35
     for folder in (killed, whole):
         again = Cache(manifest=arguments[-1], output=folder, workers=2, shard_mb=0.1)
         again(lambda _: None)
