@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from components.preparation.cache_work import (
 )
 from components.preparation.mel_failures import Failures
 from components.preparation.mel_work import Outcome
+from components.preparation.progress import Progress
 from core.data.audio import AudioError
 from core.data.cache import default_cache
 from core.data.feature_index import StoredDtype
@@ -28,7 +28,6 @@ from core.data.uri import open_source
 from core.errors import ConfigError, DataError
 from core.registry import register
 
-_SAY_EVERY = 10.0
 _SECONDS_AN_HOUR = 3600.0
 
 
@@ -79,7 +78,7 @@ class Cache:
         notes: Counter[str] = Counter()
         with writer:
             failures = Failures(self.output, retry=self.retry_failed)
-            progress = _Progress(say, counts, total=len(source))
+            progress = Progress(say, counts, total=len(source))
             try:
                 jobs = self._jobs(source, writer, failures, counts)
                 for result in extracted(jobs, workers=workers):
@@ -190,25 +189,3 @@ def _fail(
 def _store(writer: FeatureWriter, result: Extracted) -> None:
     values = {"fill": result.fill, "samples": result.samples, "audio": result.stamp}
     writer.add(result.id, result.tensor(), values)
-
-
-class _Progress:
-    """Says every few seconds how much is done and how fast."""
-
-    def __init__(self, say: Callable[[str], None], counts: Counter[str], *, total: int) -> None:
-        self._say = say
-        self._counts = counts
-        self._total = total
-        self._began = self._last = time.monotonic()
-
-    def __call__(self) -> None:
-        now = time.monotonic()
-        if now - self._last < _SAY_EVERY:
-            return
-        self._last = now
-        counts = self._counts
-        rate = counts["made"] / (now - self._began)
-        self._say(
-            f"{counts['utterances']:,} of {self._total:,}: {counts['made']:,} made ({rate:.1f}/s), "
-            f"{counts['exists']:,} there already, {counts['failed']:,} failed"
-        )

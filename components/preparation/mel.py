@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -15,11 +14,10 @@ from pathlib import Path
 from components.preparation.mel_failures import Failures
 from components.preparation.mel_folder import MelSide, mel_name, sides
 from components.preparation.mel_work import Job, Outcome, begin, make_mel, usable
+from components.preparation.progress import Progress
 from core.data.lines import line_groups, parse_row
 from core.errors import ConfigError, DataError, TrainingError
 from core.registry import register
-
-_SAY_EVERY = 10.0
 
 
 @register("prepare", "mel")
@@ -65,7 +63,7 @@ class Mel:
         failures = Failures(folder, retry=self.retry_failed)
         counts: Counter[str] = Counter()
         jobs = self._jobs(folder, failures, counts)
-        progress = _Progress(say, counts)
+        progress = Progress(say, counts)
         try:
             for outcome in _done(jobs, workers=workers, limit=limit):
                 counts["made" if outcome.fault is None else "failed"] += 1
@@ -180,24 +178,3 @@ def _setting(value: int | None, name: str, say: Callable[[str], None]) -> int | 
     if value is not None and value < 0:
         raise ConfigError(f"mel: expected a number of at least 0, found {value}")
     return value
-
-
-class _Progress:
-    """Says every few seconds how much is done and how fast."""
-
-    def __init__(self, say: Callable[[str], None], counts: Counter[str]) -> None:
-        self._say = say
-        self._counts = counts
-        self._began = self._last = time.monotonic()
-
-    def __call__(self) -> None:
-        now = time.monotonic()
-        if now - self._last < _SAY_EVERY:
-            return
-        self._last = now
-        counts = self._counts
-        rate = counts["made"] / (now - self._began)
-        self._say(
-            f"{counts['made']:,} made ({rate:.1f}/s), {counts['exists']:,} there already, "
-            f"{counts['failed']:,} failed"
-        )
