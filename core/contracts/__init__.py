@@ -12,6 +12,7 @@ from core.contracts.components import (
     Scheduler,
     Tokenizer,
 )
+from core.contracts.features import Adapted, FeatureBatch
 from core.contracts.noisy import Eventful, NoisySpeechBatch, Padded
 from core.contracts.pairs import UNMAPPED, SpeechPairBatch
 from core.contracts.probing import (
@@ -45,6 +46,7 @@ from core.contracts.task import ErrorReport, Task, TranscribingTask
 
 __all__ = [
     "UNMAPPED",
+    "Adapted",
     "Artifact",
     "Augmentation",
     "Batch",
@@ -56,6 +58,7 @@ __all__ = [
     "Eventful",
     "Exhaustible",
     "Extent",
+    "FeatureBatch",
     "Features",
     "FixedRows",
     "Head",
