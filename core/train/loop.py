@@ -9,7 +9,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, nullcontext
-from dataclasses import dataclass
 from typing import Any
 
 from core.contracts import (
@@ -28,6 +27,7 @@ from core.rundir import RunDir
 from core.train import memory, nonfinite
 from core.train.callback import Callback
 from core.train.ema import ExponentialMovingAverage
+from core.train.progress import Progress
 from core.train.rates import plain_group
 from core.train.rng import load_rng_state, rng_state
 from core.train.signals import StopRequest
@@ -37,17 +37,6 @@ from core.train.window import Window
 
 COUNTED = ("skipped_steps", "steps_without_target")
 """Of these a log line tells the number since the last one, not an average."""
-
-
-@dataclass
-class Progress:
-    """How far a run is; saved with every checkpoint."""
-
-    step: int = 0
-    epoch: int = 0
-    utterances: int = 0
-    seconds: float = 0.0
-    nonfinite_in_a_row: int = 0
 
 
 class Loop:
