@@ -70,6 +70,8 @@ class Stepper:
         self.module: nn.Module = _distribute(task, trainer, ranks)
         self.scaler = GradScaler(ranks.device.type, enabled=trainer.precision == "fp16")
         self._buffers = [b for b in task.buffers() if b.is_floating_point()]
+        self.counts: dict[str, float] = {}
+        """Targets of each loss in the last step, over all ranks."""
 
     def __call__(self, batches: Sequence[Batch], *, stop: bool) -> StepReport:
         """Take one step over this rank's micro-batches.
@@ -94,6 +96,7 @@ class Stepper:
         self.scaler.unscale_(self.optimizer)
         norm = self._clip()
         report = self._report(sums, counts, float(norm), stop=stop)
+        self.counts = {name: report.sums[name][1] for name in self.task.loss_names}
         if report.finite:
             # Without a target there is no gradient, and momentum alone must not move weights.
             if any(report.sums[name][1] > 0 for name in self.task.loss_names):
