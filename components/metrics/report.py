@@ -2,54 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
-from rich.cells import cell_len
-
-from components.metrics.error_rate import (
-    Edit,
-    ErrorCounts,
-    align,
-    characters,
-    count_errors,
-    tally,
-    words,
-)
+from components.metrics.comparison import Comparison
+from components.metrics.error_rate import Edit, ErrorCounts
+from components.metrics.tables import LABELS, RATE_HEADER, as_figures, rate_row, table
+from components.metrics.utterance import UtteranceResult, marked, score
 from core.errors import DataError
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UtteranceResult:
-    """One utterance with its errors.
-
-    Args:
-        id: of the utterance.
-        reference: what was said.
-        hypothesis: what was heard.
-        speaker: None where unknown.
-        edits: alignment of the words.
-        words: word errors.
-        characters: character errors, spaces included.
-        characters_without_spaces: character errors, spaces left out.
-    """
-
-    id: str
-    reference: str
-    hypothesis: str
-    speaker: str | None
-    edits: tuple[Edit, ...]
-    words: ErrorCounts
-    characters: ErrorCounts
-    characters_without_spaces: ErrorCounts
-
-    @property
-    def marked(self) -> str:
-        """The words with what went wrong in brackets: ``the [cat > cap] sat [- down] [+ on]``."""
-        return " ".join(_mark(edit) for edit in self.edits)
 
 
 class ErrorReport:
@@ -71,19 +33,7 @@ class ErrorReport:
         """Compare one hypothesis with its reference. Raises DataError if the id was seen before."""
         if id in self._results:
             raise DataError(f"utterance '{id}' was scored twice; ids must be unique in a test set")
-        edits = tuple(align(words(reference), words(hypothesis)))
-        result = UtteranceResult(
-            id=id,
-            reference=reference,
-            hypothesis=hypothesis,
-            speaker=speaker,
-            edits=edits,
-            words=tally(edits),
-            characters=count_errors(characters(reference), characters(hypothesis)),
-            characters_without_spaces=count_errors(
-                characters(reference, spaces=False), characters(hypothesis, spaces=False)
-            ),
-        )
+        result = score(id=id, reference=reference, hypothesis=hypothesis, speaker=speaker)
         self._results[id] = result
         return result
 
@@ -101,6 +51,37 @@ class ErrorReport:
     def characters_without_spaces(self) -> ErrorCounts:
         """Character errors of all utterances, spaces left out."""
         return _total(result.characters_without_spaces for result in self._results.values())
+
+    @property
+    def jamo(self) -> ErrorCounts | None:
+        """Letter errors of all utterances; None where no text has a Hangul syllable."""
+        if not any(result.hangul for result in self._results.values()):
+            return None
+        return _total(result.jamo for result in self._results.values())
+
+    def rates(self) -> dict[str, ErrorCounts]:
+        """Return all error counts by what they are called in JSON."""
+        found = {
+            "wer": self.words,
+            "cer": self.characters,
+            "cer_without_spaces": self.characters_without_spaces,
+        }
+        return found if self.jamo is None else {**found, "jamo_error_rate": self.jamo}
+
+    @property
+    def results(self) -> Mapping[str, UtteranceResult]:
+        """What was compared, by utterance id."""
+        return MappingProxyType(self._results)
+
+    @property
+    def empty_references(self) -> int:
+        """Utterances without a word in the reference; what is heard in them is inserted."""
+        return sum(result.words.reference_length == 0 for result in self._results.values())
+
+    @property
+    def overlong(self) -> list[str]:
+        """Ids of the hypotheses more than twice as long as their references: loops, mostly."""
+        return [result.id for result in self._results.values() if result.overlong]
 
     @property
     def correct_utterances(self) -> int:
@@ -129,24 +110,28 @@ class ErrorReport:
             for edit in result.edits
             if edit.reference != edit.hypothesis
         )
-        return sorted(found.items(), key=lambda item: (-item[1], _mark(item[0])))[:count]
+        return sorted(found.items(), key=lambda item: (-item[1], marked(item[0])))[:count]
+
+    def beside(self, baseline: ErrorReport) -> Comparison:
+        """Compare with what another model heard in the same utterances. Raises DataError."""
+        return Comparison(results=self.results, baseline=baseline.results)
 
     def as_dict(self, *, worst: int = 10, confusions: int = 10) -> dict[str, Any]:
         """Return the report for JSON. Rates without a finite value are None."""
         return {
             "utterances": len(self),
             "correct_utterances": self.correct_utterances,
-            "wer": _as_dict(self.words),
-            "cer": _as_dict(self.characters),
-            "cer_without_spaces": _as_dict(self.characters_without_spaces),
-            "speakers": {name: _as_dict(counts) for name, counts in self.speakers().items()},
+            "empty_references": self.empty_references,
+            "overlong_hypotheses": self.overlong,
+            **{name: as_figures(counts) for name, counts in self.rates().items()},
+            "speakers": {name: as_figures(counts) for name, counts in self.speakers().items()},
             "worst": [
                 {
                     "id": result.id,
                     "speaker": result.speaker,
                     "reference": result.reference,
                     "hypothesis": result.hypothesis,
-                    **_as_dict(result.words),
+                    **as_figures(result.words),
                 }
                 for result in self.worst(worst)
             ],
@@ -156,27 +141,30 @@ class ErrorReport:
             ],
         }
 
+    def rate_lines(self) -> list[str]:
+        """Return the table of error rates, and what weighs on them."""
+        rows = [(LABELS[name], *rate_row(counts)) for name, counts in self.rates().items()]
+        lines = table(("", *RATE_HEADER), rows)
+        if self.empty_references:
+            lines.append(f"  {self.empty_references} empty references: words heard are insertions")
+        if overlong := self.overlong:
+            shown = ", ".join(overlong[:5]) + (" ..." if len(overlong) > 5 else "")
+            lines.append(f"  {len(overlong)} hypotheses over twice as long as said: {shown}")
+        return lines
+
     def lines(self, *, worst: int = 10, confusions: int = 10) -> list[str]:
         """Return the report as lines of plain text."""
-        rates = [
-            ("WER", self.words),
-            ("CER", self.characters),
-            ("CER without spaces", self.characters_without_spaces),
-        ]
-        lines = [
-            f"{len(self)} utterances, {self.correct_utterances} without a word error",
-            "",
-            *_table(("", *_HEADER), [(name, *_row(counts)) for name, counts in rates]),
-        ]
+        correct = f"{len(self)} utterances, {self.correct_utterances} without a word error"
+        lines = [correct, "", *self.rate_lines()]
         speakers = self.speakers()
         if speakers:
-            rows = [(name, *_row(counts)) for name, counts in speakers.items()]
-            lines += ["", "Word errors by speaker", *_table(("speaker", *_HEADER), rows)]
+            rows = [(name, *rate_row(counts)) for name, counts in speakers.items()]
+            lines += ["", "Word errors by speaker", *table(("speaker", *RATE_HEADER), rows)]
         frequent = self.confusions(confusions)
         if frequent:
             lines += ["", "Most frequent word errors  (said > heard, - deleted, + inserted)"]
-            lines += _table(
-                ("times", ""), [(str(number), _mark(edit)) for edit, number in frequent]
+            lines += table(
+                ("times", ""), [(str(number), marked(edit)) for edit, number in frequent]
             )
         worst_results = self.worst(worst)
         if worst_results:
@@ -188,50 +176,5 @@ class ErrorReport:
         return lines
 
 
-_HEADER = ("rate %", "errors", "sub", "ins", "del", "of")
-
-
 def _total(counts: Iterable[ErrorCounts]) -> ErrorCounts:
     return sum(counts, ErrorCounts())
-
-
-def _mark(edit: Edit) -> str:
-    reference, hypothesis = edit
-    if reference == hypothesis:
-        return str(reference)
-    if reference is None:
-        return f"[+ {hypothesis}]"
-    if hypothesis is None:
-        return f"[- {reference}]"
-    return f"[{reference} > {hypothesis}]"
-
-
-def _as_dict(counts: ErrorCounts) -> dict[str, Any]:
-    return {
-        "rate": counts.rate if math.isfinite(counts.rate) else None,
-        "errors": counts.errors,
-        "substitutions": counts.substitutions,
-        "insertions": counts.insertions,
-        "deletions": counts.deletions,
-        "reference_length": counts.reference_length,
-    }
-
-
-def _row(counts: ErrorCounts) -> tuple[str, ...]:
-    numbers = (counts.errors, counts.substitutions, counts.insertions, counts.deletions)
-    return (f"{100 * counts.rate:.2f}", *map(str, numbers), str(counts.reference_length))
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Align numbers to the right and other text to the left; wide characters take two cells."""
-    table = [header, *rows]
-    widths = [max(cell_len(line[column]) for line in table) for column in range(len(header))]
-    lines = []
-    for line in table:
-        cells = []
-        for column, (cell, width) in enumerate(zip(line, widths, strict=True)):
-            padding = " " * (width - cell_len(cell))
-            number = rows[0][column].replace(".", "").isdigit() or rows[0][column] == "inf"
-            cells.append(padding + cell if number else cell + padding)
-        lines.append("  " + "  ".join(cells).rstrip())
-    return lines

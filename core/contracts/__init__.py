@@ -42,7 +42,7 @@ from core.contracts.run import (
     RunInfo,
     Tracker,
 )
-from core.contracts.task import ErrorReport, Task, TranscribingTask
+from core.contracts.task import Comparison, ErrorReport, Task, TranscribingTask
 
 __all__ = [
     "UNMAPPED",
@@ -51,6 +51,7 @@ __all__ = [
     "Augmentation",
     "Batch",
     "BatchStream",
+    "Comparison",
     "DataModule",
     "Decoder",
     "Encoder",

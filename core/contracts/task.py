@@ -106,11 +106,24 @@ class Task(nn.Module, ABC):
         return {"empty": LossSum(total=zero, count=0.0)}
 
 
+class Comparison(Protocol):
+    """What changed from one report to another, on the same utterances."""
+
+    def lines(self, *, worst: int = 10) -> list[str]:
+        """Return the comparison for people, with up to ``worst`` utterances that got worse."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the comparison for JSON."""
+
+
 class ErrorReport(Protocol):
     """Collects hypotheses beside their references and tells the error rates."""
 
     def add(self, *, id: str, reference: str, hypothesis: str, speaker: str | None = None) -> Any:  # noqa: ANN401
         """Compare one utterance."""
+
+    def beside(self, baseline: Any) -> Comparison:  # noqa: ANN401
+        """Compare with the report of another model, of the same kind. Raises DataError."""
 
     def lines(self, *, worst: int = 10) -> list[str]:
         """Return the report for people."""

@@ -14,6 +14,7 @@ from components.metrics.error_rate import (
     characters,
     count_errors,
     edit_distance,
+    jamo,
     tally,
     words,
 )
@@ -81,3 +82,13 @@ def test_a_wrong_space_is_a_character_error_only_with_spaces() -> None:
 def test_an_empty_reference_counts_insertions() -> None:
     assert count_errors([], words("oh no")) == ErrorCounts(insertions=2)
     assert count_errors(characters(" "), []) == ErrorCounts()
+
+
+def test_jamo_take_syllables_apart_and_nothing_else() -> None:
+    assert count_errors(jamo("갔습니다"), jamo("갓습니다")) == ErrorCounts(
+        substitutions=1, reference_length=10
+    )
+    assert count_errors(characters("갔습니다"), characters("갓습니다")).rate == 0.25
+    assert jamo("할 수 있다") == jamo("할수있다")
+    assert jamo("é ㅋ a") == ["é", "ㅋ", "a"]
+    assert jamo(unicodedata.normalize("NFD", "각")) == list(unicodedata.normalize("NFD", "각"))

@@ -86,7 +86,8 @@ def test_an_empty_report_and_wide_characters() -> None:
     korean = ErrorReport()
     korean.add(id="a", reference="안녕", hypothesis="안녕", speaker="김철수")
     korean.add(id="b", reference="안녕", hypothesis="", speaker="lee")
-    table = korean.lines()[8:11]
+    assert korean.lines()[6] == "  jamo error rate      50.00       6    0    0    6  12"
+    table = korean.lines()[9:12]
     assert table == [
         "  speaker  rate %  errors  sub  ins  del  of",
         "  lee      100.00       1    0    0    1   1",
@@ -97,3 +98,18 @@ def test_an_empty_report_and_wide_characters() -> None:
 def test_an_id_is_scored_once(report: ErrorReport) -> None:
     with pytest.raises(DataError, match="'u1' was scored twice"):
         report.add(id="u1", reference="", hypothesis="")
+
+
+def test_loops_and_empty_references_are_told() -> None:
+    report = ErrorReport()
+    report.add(id="loop", reference="네 네", hypothesis="네 네 네 네 네")
+    report.add(id="twice", reference="네 네", hypothesis="네 네 네 네")
+    report.add(id="silence", reference="", hypothesis="네")
+    assert report.overlong == ["loop"]
+    assert report.empty_references == 1
+    lines = report.lines()
+    assert "  1 hypotheses over twice as long as said: loop" in lines
+    assert "  1 empty references: words heard are insertions" in lines
+    value = report.as_dict()
+    assert (value["overlong_hypotheses"], value["empty_references"]) == (["loop"], 1)
+    assert value["jamo_error_rate"]["reference_length"] == 8
