@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.errors import ConfigError, DataError
+from core.jsonlines import Write, json_lines
 from core.model_command import exit_status, load_from, model_parser
 
 if TYPE_CHECKING:
+    from core.contracts import ErrorReport
     from core.inference import Model
 
 
@@ -26,6 +28,12 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--json", type=Path, metavar="FILE", help="write the reports as JSON too")
     made.add_argument("--worst", type=int, default=10, help="utterances to list")
+    made.add_argument("--output", type=Path, metavar="FILE", help="write transcripts as JSON lines")
+    made.add_argument(
+        "--no-baseline",
+        action="store_true",
+        help="of an adapted model: leave out what it heard before adaptation",
+    )
     probes = made.add_argument_group(
         "probes", "what the frozen representation of a model tells, such as of the speaker"
     )
@@ -54,6 +62,8 @@ def _main(options: argparse.Namespace) -> int:
     given = [name for name in ("twin", "seeds", "rows") if getattr(options, name) is not None]
     if given:
         raise ConfigError(f"--{given[0]} is for probes; add --probe")
+    from core.contracts import Adapted
+
     model = load_from(options)
     sources = options.source or list(model.data.test_splits)
     if not sources:
@@ -61,42 +71,70 @@ def _main(options: argparse.Namespace) -> int:
             f"{options.run} names no test split; give a source, such as nemo:test.json"
         )
     print(f"weights {model.checkpoint}")
-    reports = {source: _evaluate(model, source, worst=options.worst) for source in sources}
+    baseline = isinstance(model.task, Adapted) and not options.no_baseline
+    with json_lines(options.output) as write:
+        reports = {
+            source: _evaluate(model, source, worst=options.worst, baseline=baseline, write=write)
+            for source in sources
+        }
     if options.json is not None:
         text = json.dumps(reports, ensure_ascii=False, indent=2)
         options.json.write_text(text + "\n", encoding="utf-8")
     return 0
 
 
-def _evaluate(model: Model, source: str, *, worst: int) -> dict[str, Any]:
+def _evaluate(
+    model: Model, source: str, *, worst: int, baseline: bool, write: Write
+) -> dict[str, Any]:
     """Print the report of one source and return it for JSON.
 
     Raises:
         DataError: nothing of the source could be used.
     """
-    from core.inference import transcribed
+    from core.inference import heard
 
-    batches = model.data.open_split(source)
-    report = model.task.error_report()
+    report, before = model.task.error_report(), model.task.error_report()
     scored, skipped = 0, 0
-    for batch, transcripts in transcribed(model, batches):
-        for item in batch.skipped:
+    for item in heard(model, model.data.open_split(source), baseline=baseline):
+        for left in item.batch.skipped:
             skipped += 1
-            print(f"skipped {item.id}: {item.reason}: {item.detail}", file=sys.stderr)
-        for row, transcript in enumerate(transcripts):
+            print(f"skipped {left.id}: {left.reason}: {left.detail}", file=sys.stderr)
+        for row, transcript in enumerate(item.transcripts):
             scored += 1
+            said, speaker = item.reference(row), item.speaker(row)
+            record = {
+                "source": source,
+                "id": transcript.id,
+                "speaker": speaker,
+                "reference": said,
+                "hypothesis": transcript.text,
+            }
             report.add(
-                id=transcript.id,
-                reference=batch.texts[row],
-                hypothesis=transcript.text,
-                speaker=batch.speakers[row],
+                id=transcript.id, reference=said, hypothesis=transcript.text, speaker=speaker
             )
+            if item.baseline is not None:
+                text = record["unadapted"] = item.baseline[row].text
+                before.add(id=transcript.id, reference=said, hypothesis=text, speaker=speaker)
+            write(record)
     if scored == 0:
         raise DataError(f"{source}: no utterance could be used; {skipped} were skipped")
     print(f"\n{source}: {scored} utterances, {skipped} skipped")
+    return _told(report, before if baseline else None, worst) | {"skipped": skipped}
+
+
+def _told(report: ErrorReport, before: ErrorReport | None, worst: int) -> dict[str, Any]:
+    """Print a report, with what changed from the one before adaptation; return both for JSON."""
+    figures = report.as_dict(worst=worst)
     for line in report.lines(worst=worst):
         print(line)
-    return {**report.as_dict(worst=worst), "skipped": skipped}
+    if before is None:
+        return figures
+    comparison = report.beside(before)
+    print("\nBefore and after adaptation, on the same prompts")
+    for line in comparison.lines(worst=worst):
+        print(line)
+    unadapted = before.as_dict(worst=worst)
+    return figures | {"unadapted": unadapted, "comparison": comparison.as_dict()}
 
 
 if __name__ == "__main__":

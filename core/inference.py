@@ -16,7 +16,9 @@ from core.checkpoint.locate import resolve_checkpoint
 from core.checkpoint.match import load_strict
 from core.config.compose import compose_saved
 from core.contracts import (
+    Adapted,
     DataModule,
+    FeatureBatch,
     ProbingTask,
     RunContext,
     SpeechBatch,
@@ -29,6 +31,9 @@ from core.data.speech import SpeechCollator
 from core.dist.ranks import pick_device
 from core.errors import CheckpointError
 from core.experiment import Experiment
+
+ROOM = 30.0
+"""Seconds that a file takes up in a batch, at most, before it takes the place of several."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,24 +129,76 @@ def load_task(
     )
 
 
-def file_batches(paths: Iterable[Path], *, sample_rate: int) -> Iterable[SpeechBatch]:
-    """Read each audio file as a batch of its own; what cannot be read is in its ``skipped``.
+def file_batches(
+    paths: Iterable[Path], *, sample_rate: int, batch_size: int = 1
+) -> Iterable[SpeechBatch]:
+    """Read audio files as batches, in order; what cannot be read is in their ``skipped``.
 
-    Several channels are averaged: a recording of a conversation has one transcript.
+    Several channels are averaged: a recording of a conversation has one transcript. A batch has
+    room for ``batch_size`` files of :data:`ROOM` seconds, so that one long recording among short
+    ones does not multiply memory.
     """
     collate = SpeechCollator(sample_rate=sample_rate, channel="mean", tokenizer=None)
+    pending: list[MonoCut | AudioError] = []
+    longest = 0.0
     for path in paths:
-        yield collate([_cut(path)])
+        cut = _cut(path)
+        longest = max(longest, 0.0 if isinstance(cut, AudioError) else cut.duration)
+        full = len(pending) == batch_size or (len(pending) + 1) * longest > batch_size * ROOM
+        if pending and full:
+            yield collate(pending)
+            pending, longest = [], 0.0 if isinstance(cut, AudioError) else cut.duration
+        pending.append(cut)
+    if pending:
+        yield collate(pending)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Heard:
+    """A batch with its transcripts.
+
+    Args:
+        batch: on the CPU.
+        transcripts: of its utterances, in order.
+        baseline: what the model hears without what was adapted; None where that was not asked for.
+    """
+
+    batch: SpeechBatch | FeatureBatch
+    transcripts: list[Transcript]
+    baseline: list[Transcript] | None = None
+
+    def reference(self, row: int) -> str:
+        """Return the transcript that came with an utterance; empty where there is none."""
+        return self.batch.texts[row] if self.batch.texts else ""
+
+    def speaker(self, row: int) -> str | None:
+        """Return who speaks, None where unknown."""
+        return self.batch.speakers[row] if self.batch.speakers else None
 
 
 @torch.no_grad()
-def transcribed(
-    model: Model, batches: Iterable[SpeechBatch]
-) -> Iterable[tuple[SpeechBatch, list[Transcript]]]:
-    """Pair each batch with its transcripts."""
+def heard(
+    model: Model, batches: Iterable[SpeechBatch | FeatureBatch], *, baseline: bool = False
+) -> Iterable[Heard]:
+    """Pair each batch with its transcripts.
+
+    Args:
+        model: to listen with.
+        batches: of audio or features, as its task takes them.
+        baseline: transcribe with the un-adapted model too; its task must be :class:`Adapted`.
+    """
+    task = model.task
     for batch in batches:
+        if len(batch) == 0:
+            yield Heard(batch=batch, transcripts=[], baseline=[] if baseline else None)
+            continue
         moved = batch.to(model.device)
-        yield batch, model.task.transcribe(moved) if len(batch) else []
+        transcripts, before = task.transcribe(moved), None
+        if baseline:
+            assert isinstance(task, Adapted)
+            with task.unadapted():
+                before = task.transcribe(moved)
+        yield Heard(batch=batch, transcripts=transcripts, baseline=before)
 
 
 def _cut(path: Path) -> MonoCut | AudioError:

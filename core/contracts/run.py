@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+from core.contracts.features import FeatureBatch
 from core.contracts.records import Artifact, Batch, SpeechBatch
 
 
@@ -131,7 +132,7 @@ class DataModule(Protocol):
     def eval_batches(self, split: str) -> Iterable[Batch]:
         """Return this rank's share of an evaluation split, in a fixed order."""
 
-    def open_split(self, uri: str) -> Iterable[SpeechBatch]:
+    def open_split(self, uri: str) -> Iterable[SpeechBatch | FeatureBatch]:
         """Return a source, or a split by its name, for evaluation; transcripts untokenised.
 
         So an utterance whose text the tokenizer lacks a symbol for is scored, not left out.

@@ -81,16 +81,41 @@ def test_transcribe_names_the_files_it_cannot_read_and_goes_on(
     assert captured.out.startswith(f"{recording}\t")
 
 
+def test_transcribe_takes_lists_and_sources_and_batches_change_nothing(
+    trained: Path, recording: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names, out = tmp_path / "list.txt", tmp_path / "out.jsonl"
+    names.write_text(f"{recording}\n{recording}\ngone.wav\n")
+    source = "demo:test?utterances=3"
+    for size in ("1", "4"):
+        arguments = [str(trained), f"@{names}", source, "--batch-size", size]
+        assert transcribe.main([*arguments, "--output", str(out)]) == DataError.exit_code
+        rows = [json.loads(line) for line in out.read_text().splitlines()]
+        heard = [row["text"] for row in rows if row["id"] == str(recording)]
+        assert len(rows) == 6
+        assert len(set(heard)) == 1
+        assert [row["id"] for row in rows if "error" in row] == [str(tmp_path / "gone.wav")]
+        assert sum("reference" in row for row in rows) == 3
+        printed = capsys.readouterr().out.splitlines()
+        assert printed == [f"{row['id']}\t{row['text']}" for row in rows if "text" in row]
+    assert transcribe.main([str(trained)]) == ConfigError.exit_code
+    assert transcribe.main([str(trained), "a.wav", "--batch-size", "0"]) == ConfigError.exit_code
+
+
 def test_evaluate_reports_rates_edits_and_speakers(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "report.json"
     arguments = [str(trained), "demo:test?utterances=5", "test", "--json", str(out)]
+    arguments += ["--output", str(tmp_path / "heard.jsonl")]
     assert evaluate.main(arguments) == 0
     printed = capsys.readouterr().out
     for word in ("WER", "CER", "speaker"):
         assert word in printed
     reports = json.loads(out.read_text())
+    lines = (tmp_path / "heard.jsonl").read_text().splitlines()
+    assert len(lines) == 10
+    assert {"source", "id", "reference", "hypothesis"} <= json.loads(lines[0]).keys()
     direct, split = reports["demo:test?utterances=5"], reports["test"]
     assert direct == split
     assert direct["utterances"] == 5, "a text that the tokenizer cannot encode is scored as well"
