@@ -1,0 +1,31 @@
+"""The weights of an adapter by the names of a peft file, and the check that all were taken."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from core.checkpoint.match import indented, match_state
+from core.errors import CheckpointError
+
+
+def load_state(net: Any, state: Mapping[str, Tensor]) -> None:  # noqa: ANN401
+    """Put weights into the adapters of a ``PeftModel``.
+
+    Args:
+        net: the ``PeftModel``.
+        state: by the names that ``adapter_model.safetensors`` has.
+
+    Raises:
+        CheckpointError: names or shapes differ; every one is listed, and nothing is taken.
+    """
+    from peft import get_peft_model_state_dict, set_peft_model_state_dict
+
+    report = match_state(get_peft_model_state_dict(net), state)
+    if not report.exact:
+        raise CheckpointError(
+            "the adapter does not fit the base and its LoRA settings:\n" + indented(report.lines())
+        )
+    set_peft_model_state_dict(net, dict(state))

@@ -1,0 +1,100 @@
+"""A base model as it is loaded: frozen, perhaps quantised, with its prompt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from components.speech_llm.attention import Attention, AttentionChoice, choose_attention
+from components.speech_llm.families import Family, family_of
+from components.speech_llm.missing import CONFIG, config_file, locate, read_config
+from components.speech_llm.packages import require
+from components.speech_llm.quantization import Quantization, keep_differentiable, nf4
+from core.errors import CheckpointError
+
+Precision = Literal["bf16", "float32"]
+DTYPES = {"bf16": torch.bfloat16, "float32": torch.float32}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Base:
+    """A frozen speech LLM.
+
+    Args:
+        model: of transformers, on CPU, without gradients.
+        folder: that it was loaded from.
+        family: that it is of.
+        attention: that it computes with.
+        quantized: layers in 4 bits.
+    """
+
+    model: Any
+    folder: Path
+    family: Family
+    attention: AttentionChoice
+    quantized: int
+
+
+def find_base(base: str) -> tuple[Path, Family]:
+    """Return folder and family of a base model. Raises CheckpointError and ConfigError."""
+    known = config_file(base)
+    if known is None:
+        folder = locate(base)
+        family = _family(folder / CONFIG)
+    else:
+        family = _family(known)
+        folder = locate(base, tokenizer_files=family.tokenizer_files)
+    return folder, family
+
+
+def load_base(
+    base: str,
+    *,
+    quantization: Quantization = "none",
+    attention: Attention = "auto",
+    dtype: Precision = "bf16",
+) -> Base:
+    """Load a base model on the CPU, in evaluation mode, without gradients.
+
+    It is quantised there too, so that its weights are the same wherever it computes later.
+
+    Args:
+        base: folder, or id on the hub.
+        quantization: of linear layers outside the projector and the output layer.
+        attention: implementation.
+        dtype: of what is not quantised.
+
+    Raises:
+        CheckpointError: files are missing or damaged.
+        ConfigError: the model is of no known family, or a package is missing.
+    """
+    folder, family = find_base(base)
+    require("transformers")
+    import transformers
+
+    choice = choose_attention(attention, dtype=DTYPES[dtype])
+    settings: dict[str, Any] = {"dtype": DTYPES[dtype], "attn_implementation": choice.name}
+    if quantization == "nf4":
+        settings |= {
+            "quantization_config": nf4(projector=family.projector),
+            "device_map": {"": "cpu"},
+        }
+    try:
+        model = getattr(transformers, family.model_class).from_pretrained(
+            folder, local_files_only=True, use_safetensors=True, **settings
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise CheckpointError(f"{folder} cannot be loaded as {family.title}: {reason}") from error
+    model.requires_grad_(requires_grad=False)
+    quantized = keep_differentiable(model) if quantization == "nf4" else 0
+    return Base(
+        model=model.eval(), folder=folder, family=family, attention=choice, quantized=quantized
+    )
+
+
+def _family(file: Path) -> Family:
+    return family_of(str(read_config(file)["model_type"]), source=str(file.parent))

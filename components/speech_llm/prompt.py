@@ -1,0 +1,157 @@
+"""The request for a transcript as token ids, and transcripts as labels."""
+
+from __future__ import annotations
+
+import io
+import unicodedata
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from components.speech_llm.families import Family
+from components.speech_llm.packages import require
+from core.errors import ConfigError, DataError, suggest
+
+SAMPLE_RATE = 16_000
+
+
+class Prompt(Protocol):
+    """Writes requests and reads answers in the language model's own tokens."""
+
+    audio_token: int
+    """Stands for one row of the projector."""
+    pad_token: int
+    end_token: int
+
+    def request(self, *, rows: int, chunks: int, language: str | None) -> list[int]:
+        """Return the ids that ask for the transcript of audio of so many rows and chunks.
+
+        Raises:
+            ConfigError: the language is not one that can be asked for.
+        """
+
+    def answer(self, text: str) -> list[int]:
+        """Return a transcript, composed (NFC), and the end of the answer. Raises DataError."""
+
+    def read(self, ids: list[int]) -> str:
+        """Return the text of generated ids."""
+
+
+def prompt_for(folder: Path, family: Family, config: Any) -> Prompt:  # noqa: ANN401
+    """Return the prompt of a base model.
+
+    Args:
+        folder: with its tokenizer and processor.
+        family: that it is of.
+        config: of the model.
+    """
+    from transformers import AutoProcessor
+
+    if family.prompt == "mistral":
+        require("mistral_common")
+    try:
+        processor = AutoProcessor.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ConfigError(f"{folder}: its processor cannot be loaded: {reason}") from error
+    if family.prompt == "mistral":
+        return MistralPrompt(processor.tokenizer)
+    from components.speech_llm.chat_prompt import ChatPrompt
+
+    return ChatPrompt(processor, family)
+
+
+class MistralPrompt:
+    """``<s>[INST][BEGIN_AUDIO][AUDIO]...[/INST]lang:xx[TRANSCRIBE]``, written by mistral-common.
+
+    Args:
+        tokenizer: ``MistralCommonBackend`` of transformers.
+    """
+
+    def __init__(self, tokenizer: Any) -> None:  # noqa: ANN401
+        self._tokenizer = tokenizer
+        special = tokenizer.tokenizer.instruct_tokenizer.tokenizer
+        self.audio_token = int(special.get_special_token("[AUDIO]"))
+        self.pad_token = int(special.pad_id)
+        self.end_token = int(special.eos_id)
+        self._known: dict[tuple[int, str | None], list[int]] = {}
+
+    def request(self, *, rows: int, chunks: int, language: str | None) -> list[int]:
+        """Return the request; its audio tokens must be as many as rows."""
+        key = (chunks, language)
+        if key not in self._known:
+            self._known[key] = self._encoded(chunks, language)
+        ids = self._known[key]
+        if ids.count(self.audio_token) != rows:
+            raise ConfigError(
+                f"the tokenizer writes {ids.count(self.audio_token)} audio tokens for {chunks} "
+                f"chunks, and the encoder gives {rows} rows; tokenizer and model do not belong "
+                "together"
+            )
+        return ids
+
+    def answer(self, text: str) -> list[int]:
+        """Return the ids of a transcript and the end."""
+        composed = unicodedata.normalize("NFC", text)
+        ids = self._tokenizer(composed, add_special_tokens=False)["input_ids"]
+        return [*map(int, ids), self.end_token]
+
+    def read(self, ids: list[int]) -> str:
+        """Return the text of generated ids, up to the end."""
+        kept = ids[: ids.index(self.end_token)] if self.end_token in ids else ids
+        return str(self._tokenizer.decode(kept, skip_special_tokens=True)).strip()
+
+    def _encoded(self, chunks: int, language: str | None) -> list[int]:
+        from mistral_common.protocol.transcription.request import TranscriptionRequest
+
+        audio = _silence(seconds=30 * chunks)
+        try:
+            asked = TranscriptionRequest.from_openai(
+                {"model": "any", "file": audio, "language": language}
+            )
+        except ValueError as error:
+            raise ConfigError(_language_message(str(language))) from error
+        return [int(i) for i in self._tokenizer.tokenizer.encode_transcription(asked).tokens]
+
+
+def collate(
+    rows: list[list[int]], *, pad: int, left: bool = False
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Pad lists of ids to (B, L) int64, and say in a second (B, L) int64 what is not padding."""
+    length = max(len(row) for row in rows)
+    ids = torch.full((len(rows), length), pad, dtype=torch.int64)
+    mask = torch.zeros_like(ids)
+    for number, row in enumerate(rows):
+        place = slice(length - len(row), length) if left else slice(0, len(row))
+        ids[number, place] = torch.tensor(row, dtype=torch.int64)
+        mask[number, place] = 1
+    return ids, mask
+
+
+def refuse_audio_token(ids: list[int], prompt: Prompt, text: str) -> None:
+    """Raise DataError for a transcript that holds the token that stands for audio."""
+    if prompt.audio_token in ids:
+        raise DataError(f"a transcript holds the token that stands for audio: {text[:80]!r}")
+
+
+def _silence(*, seconds: int) -> io.BytesIO:
+    import soundfile
+
+    stream = io.BytesIO()
+    samples = torch.zeros(seconds * SAMPLE_RATE).numpy()
+    soundfile.write(stream, samples, SAMPLE_RATE, format="WAV", subtype="PCM_16")
+    stream.seek(0)
+    return stream
+
+
+def _language_message(language: str) -> str:
+    import pycountry
+
+    codes = {
+        entry.alpha_2: entry.name for entry in pycountry.languages if hasattr(entry, "alpha_2")
+    }
+    for code, name in codes.items():
+        if name.lower() == language.lower():
+            return f"language '{language}' is not a code of ISO 639-1; did you mean '{code}'?"
+    return f"language '{language}' is not a code of ISO 639-1; {suggest(language, codes)}"
