@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+import struct
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from core.data.feature_map import Stored, as_bits
 from core.errors import ConfigError, DataError
 
 SAMPLE_RATE = 16000
@@ -137,14 +140,37 @@ def restore(trimmed: Trimmed) -> Tensor:
     Raises:
         DataError: the frames are not as many as audio of that length has.
     """
-    frames, chunks = trimmed.frames, chunk_count(trimmed.samples)
-    if tuple(frames.shape) != (NUM_BINS, frame_count(trimmed.samples)):
-        raise DataError(
-            f"features of {trimmed.samples:,} samples have shape {tuple(frames.shape)}; "
-            f"expected {(NUM_BINS, frame_count(trimmed.samples))}"
-        )
-    whole = frames.new_empty((chunks, NUM_BINS, CHUNK_FRAMES))
-    for chunk, part in enumerate(frames.split(CHUNK_FRAMES, dim=1)):
-        whole[chunk, :, : part.shape[1]] = part
-        whole[chunk, :, part.shape[1] :] = trimmed.fill
+    shape = (chunk_count(trimmed.samples), NUM_BINS, CHUNK_FRAMES)
+    whole = torch.empty(shape, dtype=trimmed.frames.dtype)
+    restore_into(as_bits(whole), as_bits(trimmed.frames), trimmed.fill, trimmed.samples)
     return whole
+
+
+def restore_into(target: Stored, frames: Stored, fill: float, samples: int) -> None:
+    """Write features that were trimmed to where a batch has room for them.
+
+    Args:
+        target: (chunks, 128, 3000), overwritten; bfloat16 as the integers that its bits are.
+        frames: (128, T) in the same form.
+        fill: what every later frame is in every bin.
+        samples: of the audio.
+
+    Raises:
+        DataError: the frames are not as many as audio of that length has.
+    """
+    if frames.shape != (NUM_BINS, frame_count(samples)):
+        raise DataError(
+            f"features of {samples:,} samples have shape {frames.shape}; "
+            f"expected {(NUM_BINS, frame_count(samples))}"
+        )
+    constant = _bits_of(fill) if target.dtype == np.int16 else fill
+    for chunk, room in enumerate(target):
+        part = frames[:, chunk * CHUNK_FRAMES : (chunk + 1) * CHUNK_FRAMES]
+        room[:, : part.shape[1]] = part
+        room[:, part.shape[1] :] = constant
+
+
+def _bits_of(value: float) -> int:
+    """Return the bits of a finite number rounded to bfloat16, to even where it is in the middle."""
+    wide: int = struct.unpack("<i", struct.pack("<f", value))[0]
+    return (wide + 0x7FFF + (wide >> 16 & 1)) >> 16
