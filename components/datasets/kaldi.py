@@ -73,6 +73,10 @@ class KaldiSource:
         """Return an utterance. Raises AudioError if the file's header cannot be read."""
         return self._opened.cut(index)
 
+    def described(self, index: int) -> Cut:
+        """Return an utterance without its recording; no audio file is looked at."""
+        return self._opened.described(index)
+
     def texts(self) -> Iterator[str]:
         """Yield the transcripts in order."""
         return self._opened.texts()

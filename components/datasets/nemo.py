@@ -8,7 +8,7 @@ from pathlib import Path
 
 import orjson
 from lhotse import SupervisionSegment
-from lhotse.cut import Cut
+from lhotse.cut import Cut, MonoCut
 
 from core.data.audio import AudioError, probe, recording
 from core.data.index import ManifestIndex, checked_duration, open_index
@@ -71,24 +71,25 @@ class NemoSource:
         """Return a line as a cut. Raises AudioError if the file's header cannot be read."""
         row = self._opened.row(index)
         path, offset = audio_path(row), float(row.get("offset") or 0.0)
-        name = row.get("id") or (f"{path}@{offset:g}" if offset else path)
+        name = _name(row)
         cut = recording(self._root / path, utterance=name).to_cut()
         declared = row.get("duration")
         seconds = float(declared) if declared is not None else max(0.0, cut.duration - offset)
         cut.start, cut.duration = offset, seconds
-        cut.supervisions = [
-            SupervisionSegment(
-                id=name,
-                recording_id=name,
-                start=0.0,
-                duration=cut.duration,
-                channel=cut.channel,
-                text=row.get("text"),
-                language=row.get("lang"),
-                speaker=row.get("speaker"),
-            )
-        ]
+        cut.supervisions = [_supervision(row, name, seconds, cut.channel)]
         return cut
+
+    def described(self, index: int) -> Cut:
+        """Return a line as a cut without its recording; no audio file is looked at."""
+        row = self._opened.row(index)
+        name, seconds = _name(row), float(self._opened.durations[index])
+        return MonoCut(
+            id=name,
+            start=float(row.get("offset") or 0.0),
+            duration=seconds,
+            channel=0,
+            supervisions=[_supervision(row, name, seconds, 0)],
+        )
 
     def texts(self) -> Iterator[str]:
         """Yield the transcripts in order."""
@@ -154,6 +155,27 @@ def check_row(row: Row) -> tuple[float, str | None]:
         raise ValueError(f"offset is {offset!r}; expected seconds, 0 or more")
     declared = row.get("duration") is not None
     return checked_duration(row) if declared else math.nan, row.get("id")
+
+
+def _name(row: Row) -> str:
+    path, offset = audio_path(row), float(row.get("offset") or 0.0)
+    name: str = row.get("id") or (f"{path}@{offset:g}" if offset else path)
+    return name
+
+
+def _supervision(
+    row: Row, name: str, seconds: float, channel: int | list[int]
+) -> SupervisionSegment:
+    return SupervisionSegment(
+        id=name,
+        recording_id=name,
+        start=0.0,
+        duration=seconds,
+        channel=channel,
+        text=row.get("text"),
+        language=row.get("lang"),
+        speaker=row.get("speaker"),
+    )
 
 
 def audio_path(row: Row) -> str:

@@ -63,7 +63,7 @@ class WhisperCache:
         return self.batch([identity])
 
     def samples(self, identity: str) -> int:
-        """Return the samples of audio at 16 kHz behind an utterance's features. Raises DataError."""
+        """Return the samples of audio at 16 kHz behind an utterance. Raises DataError."""
         return int(self.reader.values(identity)["samples"])
 
     def batch(self, identities: Sequence[str]) -> Tensor:

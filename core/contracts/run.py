@@ -110,7 +110,7 @@ class Exhaustible(Protocol):
 
 @runtime_checkable
 class FixedRows(Protocol):
-    """A batch stream whose micro-batches all have the same number of rows, the last perhaps less.
+    """A batch stream whose micro-batches all have as many rows, but one an epoch perhaps less.
 
     A schedule of steps is then one of rows, which a resume can be held to.
     """

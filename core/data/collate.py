@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 from lhotse.cut import Cut
 
@@ -13,6 +13,13 @@ from core.data.audio import AudioError
 Key: TypeAlias = tuple[int, ...]
 """Names a request: epoch and utterance numbers of a planned source; epoch, part, number of parts
 and number of the batch in a stream. Evaluation has epoch 0 always."""
+
+
+@runtime_checkable
+class ReadsNoAudio(Protocol):
+    """A collator that gets along with cuts without recordings."""
+
+    needs_audio: Literal[False]
 
 
 class Collate(Protocol):

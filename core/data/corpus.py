@@ -26,6 +26,9 @@ class CorpusOptions:
             batch. Evaluation has no longest utterance.
         training: whether batches are shuffled and resumable.
         least_seconds: length that a shorter utterance takes up in a batch.
+        chunk_seconds: lengths count in a batch as the whole chunks that they fill; 0 as they are.
+        fixed_rows: every batch of training has ``plan.max_utterances``, the last of them perhaps
+            less; ``plan.batch_seconds`` must have room for as many of the longest.
     """
 
     plan: PlanOptions
@@ -35,6 +38,8 @@ class CorpusOptions:
     max_seconds: float
     training: bool
     least_seconds: float = 0.0
+    chunk_seconds: float = 0.0
+    fixed_rows: bool = False
 
 
 class Corpus(ABC):

@@ -99,6 +99,22 @@ def shard_epoch(
     return mine, sum(batch.size for batch in batches[full:])
 
 
+def occupied_seconds(durations: Seconds, *, least: float, chunk: float) -> Seconds:
+    """Return the (N,) seconds that utterances take up in a batch.
+
+    Args:
+        durations: (N,) seconds.
+        least: that any takes up.
+        chunk: seconds of the chunks that audio is cut into, the last one padded; 0 for none.
+    """
+    taken = np.maximum(durations, np.float32(least))
+    if not chunk:
+        return taken
+    # A length that was rounded up must not cost a chunk.
+    chunks: Seconds = np.ceil(taken / np.float32(chunk) - np.float32(1e-5))
+    return chunks.clip(min=1) * np.float32(chunk)
+
+
 def padding_share(batches: Sequence[Indices], durations: Seconds) -> float:
     """Return the share of all planned seconds that is padding."""
     padded = sum(batch.size * float(durations[batch].max()) for batch in batches)

@@ -12,10 +12,10 @@ from core.contracts import Batch, RunContext
 from core.data.collate import Collate
 from core.data.corpus import Corpus, CorpusOptions
 from core.data.loading import Feed, Requests, guarded, make_loader
-from core.data.plan import Indices, padding_share, plan_epoch, plan_evaluation
+from core.data.plan import Indices, occupied_seconds, padding_share, plan_epoch, plan_evaluation
 from core.data.source import Noted, Seconds, Source
 from core.data.speech import SpeechLoader
-from core.data.stream import PlannedStream, Request
+from core.data.stream import FixedRowsStream, PlannedStream, Request
 from core.errors import DataError
 
 Mask: TypeAlias = np.ndarray[Any, np.dtype[np.bool_]]
@@ -67,11 +67,13 @@ class PlannedCorpus(Corpus):
     @property
     def _occupied(self) -> Seconds:
         """(N,) seconds that they take up in a batch."""
-        return np.maximum(self.durations, np.float32(self.options.least_seconds))
+        least, chunk = self.options.least_seconds, self.options.chunk_seconds
+        return occupied_seconds(self.durations, least=least, chunk=chunk)
 
     def train_stream(self, collator: Collate) -> PlannedStream:
         """Return the training batches of this rank."""
-        return PlannedStream(
+        kind = FixedRowsStream if self.options.fixed_rows else PlannedStream
+        return kind(
             durations=self._occupied,
             load=SpeechLoader(source=self._source, rows=self._rows, collator=collator),
             options=self.options.plan,
@@ -81,6 +83,7 @@ class PlannedCorpus(Corpus):
                 "min_seconds": self.options.min_seconds,
                 "max_seconds": self.options.max_seconds,
                 "least_seconds": self.options.least_seconds,
+                "chunk_seconds": self.options.chunk_seconds,
             },
             seed=self.context.seed,
             rank=self.context.rank,
@@ -107,15 +110,25 @@ class PlannedCorpus(Corpus):
         lines += [f"{self.name}: left out {drop}" for drop in self._dropped()]
         if self.options.training:
             plan = plan_epoch(self._occupied, self.options.plan, seed=self.context.seed, epoch=0)
+            size = f"{self.options.plan.batch_seconds:g} s"
+            if self.options.fixed_rows:
+                size = f"{self.options.plan.max_utterances} utterances"
             lines.append(
-                f"{self.name}: {len(plan)} batches of up to {self.options.plan.batch_seconds:g} s, "
-                f"{padding_share(plan, self._occupied):.1%} padding in the first epoch; "
-                "resume is exact and immediate"
+                f"{self.name}: {len(plan)} batches of up to {size}, {self._padding(plan):.1%} "
+                "padding in the first epoch; resume is exact and immediate"
             )
             lost = len(self.durations) - sum(batch.size for batch in plan)
             if lost:
                 lines.append(f"{self.name}: drop_last leaves out {lost} utterances an epoch")
         return lines
+
+    def _padding(self, plan: list[Indices]) -> float:
+        """Return the share of a plan's seconds that is padding."""
+        if not self.options.chunk_seconds:
+            return padding_share(plan, self._occupied)
+        planned = np.concatenate(plan)
+        real, whole = (seconds[planned].sum() for seconds in (self.durations, self._occupied))
+        return 1.0 - float(real) / float(whole)
 
     def _dropped(self) -> list[str]:
         durations = self._source.durations

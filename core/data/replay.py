@@ -16,7 +16,7 @@ from core.contracts import Batch
 from core.data.audio import AudioError
 from core.data.collate import Collate, Key
 from core.data.loading import LoaderOptions, guarded, make_loader
-from core.data.plan import PlanOptions, plan_batches, plan_evaluation
+from core.data.plan import PlanOptions, occupied_seconds, plan_batches, plan_evaluation
 from core.data.position import check_kind, check_same_data
 from core.data.source import StreamSource
 from core.errors import DataError
@@ -36,6 +36,7 @@ class StreamOptions:
         min_seconds: shortest utterance.
         max_seconds: longest utterance; None for no limit, which is right for evaluation only.
         least_seconds: length that a shorter utterance takes up in a batch.
+        chunk_seconds: lengths count as the whole chunks that they fill; 0 as they are.
     """
 
     plan: PlanOptions
@@ -43,6 +44,7 @@ class StreamOptions:
     min_seconds: float
     max_seconds: float | None
     least_seconds: float = 0.0
+    chunk_seconds: float = 0.0
 
 
 class ReplayStream:
@@ -97,6 +99,7 @@ class ReplayStream:
                 "min_seconds": options.min_seconds,
                 "max_seconds": options.max_seconds,
                 "least_seconds": options.least_seconds,
+                "chunk_seconds": options.chunk_seconds,
             },
         }
         self._loading = loading
@@ -217,8 +220,11 @@ def _groups(
         usable = [item for item in chunk if not isinstance(item, AudioError)]
         kept = [cut for cut in usable if _fits(cut.duration, options)]
         left_out += len(usable) - len(kept)
-        occupied = [max(cut.duration, options.least_seconds) for cut in kept]
-        durations = np.array(occupied, dtype=np.float32)
+        durations = occupied_seconds(
+            np.array([cut.duration for cut in kept], dtype=np.float32),
+            least=options.least_seconds,
+            chunk=options.chunk_seconds,
+        )
         if rng is None:
             batches = plan_evaluation(durations, options.plan)
         else:

@@ -91,6 +91,17 @@ class StreamSource(Protocol):
 
 
 @runtime_checkable
+class Described(Protocol):
+    """A source whose manifest tells of an utterance what is not in its audio."""
+
+    def described(self, index: int) -> Cut:
+        """Return utterance ``index`` without a recording: id, duration and supervision.
+
+        Nothing but the manifest is looked at, so the audio need not be there.
+        """
+
+
+@runtime_checkable
 class Noted(Protocol):
     """A source that has something to say in the run header."""
 

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from core.contracts import Batch, Skipped, SpeechBatch, Tokenizer
 from core.data.audio import AudioError, Channel, Samples, load_audio
-from core.data.collate import Collate, Key
+from core.data.collate import Collate, Key, ReadsNoAudio
 from core.data.plan import Indices
-from core.data.source import Source
+from core.data.source import Described, Source
 from core.errors import DataError
 
 
@@ -105,7 +105,8 @@ class SpeechLoader:
     """
 
     def __init__(self, *, source: Source, rows: Indices, collator: Collate) -> None:
-        self._source = source
+        audio = not (isinstance(source, Described) and isinstance(collator, ReadsNoAudio))
+        self._cut = source.cut if audio else source.described
         self._rows = rows
         self._collator = collator
 
@@ -117,7 +118,7 @@ class SpeechLoader:
     def _cuts(self, rows: Indices) -> Iterator[Cut | AudioError]:
         for row in rows.tolist():
             try:
-                yield self._source.cut(row)
+                yield self._cut(row)
             except AudioError as error:
                 yield error
 

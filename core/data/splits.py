@@ -26,6 +26,7 @@ class Splits:
         validation: sources of validation by split name.
         test: sources of test by split name.
         options: how the source of training is used; those of evaluation differ in ``training``.
+        evaluation: how sources of evaluation are used, where that differs in more.
         cache_dir: where derived files are kept; None for ``sori`` in the user's cache folder.
     """
 
@@ -37,11 +38,12 @@ class Splits:
         test: Mapping[str, str],
         options: CorpusOptions,
         cache_dir: str | None,
+        evaluation: CorpusOptions | None = None,
     ) -> None:
         self._train = train
         self._validation = dict(validation)
         self._test = dict(test)
-        self._options = options
+        self._options = {True: options, False: evaluation or options}
         self._cache_dir = cache_dir
         self._context: RunContext | None = None
         self._corpora: dict[str, Corpus] = {}
@@ -115,11 +117,12 @@ class Splits:
         return self._corpora[split]
 
     def _open(self, name: str, uri: str, *, training: bool) -> Corpus:
-        loading = replace(self._options.loading, pin_memory=torch.cuda.is_available())
+        options = self._options[training]
+        loading = replace(options.loading, pin_memory=torch.cuda.is_available())
         return open_corpus(
             name=name,
             uri=uri,
-            options=replace(self._options, training=training, loading=loading),
+            options=replace(options, training=training, loading=loading),
             context=self.context,
             cache_dir=self.cache,
         )

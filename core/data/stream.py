@@ -137,3 +137,14 @@ class PlannedStream:
                 )
             self._planned = (epoch, mine)
         return self._planned[1]
+
+
+class FixedRowsStream(PlannedStream):
+    """A planned stream whose plan has room for as many utterances in every batch."""
+
+    @property
+    def rows_per_batch(self) -> int:
+        """Utterances of a micro-batch; one batch of an epoch may have less."""
+        rows = self._options.max_utterances
+        assert rows is not None  # fixed_rows says so
+        return rows

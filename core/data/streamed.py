@@ -40,6 +40,7 @@ class StreamedCorpus(Corpus):
             min_seconds=options.min_seconds,
             max_seconds=longest if options.training else None,
             least_seconds=options.least_seconds,
+            chunk_seconds=options.chunk_seconds,
         )
 
     @property
