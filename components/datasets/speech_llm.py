@@ -19,7 +19,7 @@ from components.features.encoder_cache import EncoderCache
 from components.features.stored import StoredFeatures, open_stored
 from components.features.whisper import WhisperFeatures
 from components.speech_llm.speech_llm import SpeechLLM
-from core.contracts import Batch, BatchStream, FeatureBatch, RunContext
+from core.contracts import Batch, BatchStream, RunContext
 from core.contracts.components import TextForm
 from core.data.assets import main_rank_first
 from core.data.audio import AudioError
@@ -169,14 +169,13 @@ class SpeechLLMData:
         corpus = self._splits.evaluation(split)
         return corpus.eval_batches(self._collator(split, corpus))
 
-    def open_split(self, uri: str) -> Iterable[FeatureBatch]:
+    def open_split(self, uri: str) -> Iterable[Batch]:
         """Return a source, or a split by name, longest utterances first, with its own texts.
 
         A split by name is read from its cache, where it has one.
         """
         corpus = self._splits.open(uri)
-        batches: Iterable[FeatureBatch] = corpus.eval_batches(self._collator(uri, corpus, raw=True))
-        return batches
+        return corpus.eval_batches(self._collator(uri, corpus, raw=True))
 
     @property
     def eval_splits(self) -> tuple[str, ...]:

@@ -27,8 +27,13 @@ from core.data.fingerprint import Fingerprint
 class CacheForm(Protocol):
     """What is stored of extracted features."""
 
-    fingerprint: Fingerprint
-    values: tuple[str, ...]
+    @property
+    def fingerprint(self) -> Fingerprint:
+        """What it depends on beside the audio."""
+
+    @property
+    def values(self) -> tuple[str, ...]:
+        """Names of the numbers that belong to an array."""
 
     def stored(self, result: Extracted) -> tuple[Tensor, dict[str, float]]:
         """Return the 2-D array to store, and the numbers that belong to it."""

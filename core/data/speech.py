@@ -105,8 +105,9 @@ class SpeechLoader:
     """
 
     def __init__(self, *, source: Source, rows: Indices, collator: Collate) -> None:
-        audio = not (isinstance(source, Described) and isinstance(collator, ReadsNoAudio))
-        self._cut = source.cut if audio else source.described
+        self._cut = source.cut
+        if isinstance(source, Described) and isinstance(collator, ReadsNoAudio):
+            self._cut = source.described
         self._rows = rows
         self._collator = collator
 
