@@ -11,19 +11,26 @@ from core.checkpoint.match import indented, match_state
 from core.errors import CheckpointError
 
 
+def peft_state(net: Any) -> dict[str, Tensor]:  # noqa: ANN401
+    """Return the weights of a ``PeftModel``'s adapter, by the names of its file."""
+    from peft import get_peft_model_state_dict
+
+    return dict(get_peft_model_state_dict(net))
+
+
 def load_state(net: Any, state: Mapping[str, Tensor]) -> None:  # noqa: ANN401
-    """Put weights into the adapters of a ``PeftModel``.
+    """Put weights into the adapter of a ``PeftModel``.
 
     Args:
         net: the ``PeftModel``.
         state: by the names that ``adapter_model.safetensors`` has.
 
     Raises:
-        CheckpointError: names or shapes differ; every one is listed, and nothing is taken.
+        CheckpointError: names or shapes differ; all are listed, and nothing is taken.
     """
-    from peft import get_peft_model_state_dict, set_peft_model_state_dict
+    from peft import set_peft_model_state_dict
 
-    report = match_state(get_peft_model_state_dict(net), state)
+    report = match_state(peft_state(net), state)
     if not report.exact:
         raise CheckpointError(
             "the adapter does not fit the base and its LoRA settings:\n" + indented(report.lines())

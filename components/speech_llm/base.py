@@ -9,9 +9,9 @@ from typing import Any, Literal
 import torch
 
 from components.speech_llm.attention import Attention, AttentionChoice, choose_attention
-from components.speech_llm.families import Family, family_of
+from components.speech_llm.families import FAMILIES, Family, family_of
 from components.speech_llm.missing import CONFIG, config_file, locate, read_config
-from components.speech_llm.packages import require
+from components.speech_llm.packages import quietly, require
 from components.speech_llm.quantization import Quantization, keep_differentiable, nf4
 from core.errors import CheckpointError
 
@@ -41,13 +41,15 @@ class Base:
 def find_base(base: str) -> tuple[Path, Family]:
     """Return folder and family of a base model. Raises CheckpointError and ConfigError."""
     known = config_file(base)
-    if known is None:
-        folder = locate(base)
-        family = _family(folder / CONFIG)
-    else:
+    if known is not None:
         family = _family(known)
-        folder = locate(base, tokenizer_files=family.tokenizer_files)
-    return folder, family
+        return locate(base, tokenizer_files=family.tokenizer_files), family
+    published = [family for family in FAMILIES.values() if base in family.published]
+    files = tuple(
+        dict.fromkeys(n for f in published or FAMILIES.values() for n in f.tokenizer_files)
+    )
+    folder = locate(base, tokenizer_files=files)
+    return folder, _family(folder / CONFIG)
 
 
 def load_base(
@@ -83,9 +85,10 @@ def load_base(
             "device_map": {"": "cpu"},
         }
     try:
-        model = getattr(transformers, family.model_class).from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, **settings
-        )
+        with quietly():
+            model = getattr(transformers, family.model_class).from_pretrained(
+                folder, local_files_only=True, use_safetensors=True, **settings
+            )
     except (OSError, ValueError, RuntimeError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise CheckpointError(f"{folder} cannot be loaded as {family.title}: {reason}") from error

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
 
-from components.speech_llm.packages import require
+from components.speech_llm.packages import quietly, require
 from core.errors import ConfigError, suggest
 from core.registry import register
 
 PROJECTOR = "projector"
+ENCODER = "audio_tower"
 
 
 @register("adapter", "lora")
@@ -23,7 +25,8 @@ class LoRA:
         alpha: numerator of the scale.
         dropout: on the input of A, in training.
         targets: ``projector`` for every linear layer of the projector; otherwise names of linear
-            layers, whole or ends of them, such as ``multi_modal_projector.linear_1``.
+            layers, whole or ends of them, such as ``multi_modal_projector.linear_1`` or ``q_proj``.
+            Layers of the encoder are never adapted: it runs without gradient.
     """
 
     def __init__(
@@ -32,7 +35,7 @@ class LoRA:
         rank: int = 8,
         alpha: float = 16,
         dropout: float = 0.05,
-        targets: str | Sequence[str] = PROJECTOR,
+        targets: str | tuple[str, ...] = PROJECTOR,
     ) -> None:
         if rank < 1:
             raise ConfigError(f"lora: rank must be at least 1, found {rank}")
@@ -53,7 +56,11 @@ class LoRA:
         Raises:
             ConfigError: a target names no linear layer.
         """
-        linears = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+        linears = [
+            name
+            for name, module in model.named_modules()
+            if isinstance(module, nn.Linear) and ENCODER not in name.split(".")
+        ]
         if self.targets == PROJECTOR:
             found = [n for n in linears if n == projector or n.startswith(f"{projector}.")]
             if not found:
@@ -61,14 +68,15 @@ class LoRA:
                     f"lora: {type(model).__name__} has no linear layer below '{projector}'"
                 )
             return found
-        wanted = [self.targets] if isinstance(self.targets, str) else list(self.targets)
+        wanted = [self.targets] if isinstance(self.targets, str) else self.targets
         chosen: list[str] = []
         for target in wanted:
             matches = [n for n in linears if n == target or n.endswith(f".{target}")]
             if not matches:
                 near = suggest(target, {*linears, *_ends(linears), PROJECTOR}, noun="targets")
                 raise ConfigError(
-                    f"lora: target '{target}' is no linear layer of {type(model).__name__}; {near}"
+                    f"lora: target '{target}' is no linear layer of {type(model).__name__} outside "
+                    f"its encoder; {near}"
                 )
             chosen += matches
         return list(dict.fromkeys(chosen))
@@ -79,7 +87,8 @@ class LoRA:
         Adapters are float32, whatever the model. Raises ConfigError as :meth:`names` does.
         """
         require("peft")
-        from peft import LoraConfig, get_peft_model
+        with quietly():  # It imports bitsandbytes.
+            from peft import LoraConfig, get_peft_model
 
         settings = LoraConfig(
             r=self.rank,
@@ -89,7 +98,10 @@ class LoRA:
             task_type="CAUSAL_LM",
             target_modules=self.names(model, projector=projector),
         )
-        return get_peft_model(model, settings)
+        with warnings.catch_warnings():
+            # peft 0.21 asks transformers 5.23 by a name that warns of its own end.
+            warnings.simplefilter("ignore", FutureWarning)
+            return get_peft_model(model, settings)
 
 
 def _ends(names: Sequence[str]) -> set[str]:

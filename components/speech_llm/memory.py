@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -42,7 +43,7 @@ def outline_lines(base: str, lora: LoRA) -> list[str]:
         f"  {'trained (LoRA)':<28}{added:>16,}  rank {lora.rank} on {', '.join(names)}",
         "memory of the weights:",
     ]
-    return lines + [f"  {label:<58}{size / 1e9:>7.3f} GB" for label, size in table(model, family)]
+    return lines + [f"  {label:<64}{size / 1e9:>7.3f} GB" for label, size in table(model, family)]
 
 
 def skeleton(config: Any, family: Family) -> nn.Module:  # noqa: ANN401
@@ -58,18 +59,16 @@ def skeleton(config: Any, family: Family) -> nn.Module:  # noqa: ANN401
 
 def table(model: nn.Module, family: Family) -> list[tuple[str, int]]:
     """Return a description and the bytes of the weights in each form that they may have."""
-    projector = family.projector
-    names = {"nothing": [], "head": [HEAD], "both": [HEAD, projector]}
-    everything = [*names["both"], TOWER]
+    head, default = [HEAD], kept_whole(family.projector)
     return [
-        ("bf16", weight_bytes(model, quantized=False)),
-        ("nf4", weight_bytes(model, whole=names["head"], double=False)),
-        ("nf4, double quantisation", weight_bytes(model, whole=names["head"])),
-        ("  and the projector whole (quantization=nf4)", weight_bytes(model, whole=names["both"])),
-        ("  and the encoder whole too", weight_bytes(model, whole=everything)),
+        ("bf16 (quantization=none)", weight_bytes(model, quantized=False)),
+        ("nf4", weight_bytes(model, whole=head, double=False)),
+        ("nf4, double quantisation", weight_bytes(model, whole=head)),
+        ("  with the projector whole (quantization=nf4)", weight_bytes(model, whole=default)),
+        ("  with the encoder whole too", weight_bytes(model, whole=[*default, TOWER])),
         (
-            "  all that is whole in float32 (peft's k-bit preparation)",
-            weight_bytes(model, whole=names["head"], element=4),
+            "  with all that is whole in float32 (peft's k-bit preparation)",
+            weight_bytes(model, whole=head, element=4),
         ),
     ]
 
@@ -78,7 +77,7 @@ def weight_bytes(
     model: nn.Module,
     *,
     quantized: bool = True,
-    whole: list[str] | None = None,
+    whole: Sequence[str] = (),
     double: bool = True,
     element: int = 2,
 ) -> int:
@@ -87,22 +86,36 @@ def weight_bytes(
     Args:
         model: whose linear layers would be quantised.
         quantized: whether they are.
-        whole: names below which they are not; None for what :func:`nf4` leaves.
+        whole: names of submodules in which they are not.
         double: whether the scales are quantised too.
         element: bytes of a weight that is not quantised.
     """
-    kept = kept_whole("model.multi_modal_projector") if whole is None else whole
     packed = {
         id(module.weight): module.weight.numel()
         for name, module in model.named_modules()
-        if isinstance(module, nn.Linear) and quantized and not _below(name, kept)
+        if isinstance(module, nn.Linear) and quantized and not _below(name, whole)
     }
+    exact = getattr(model, "_keep_in_fp32_modules_strict", None) or ()
     total = 0
-    for parameter in model.parameters():
+    for name, parameter in model.named_parameters():
         if id(parameter) in packed:
             total += _packed_bytes(parameter.numel(), double=double)
+        elif any(part in exact for part in name.split(".")):
+            total += parameter.numel() * 4  # Loaded in float32 whatever the dtype.
         else:
             total += parameter.numel() * element
+    return total
+
+
+def held_bytes(model: nn.Module) -> int:
+    """Return the bytes of a loaded model's parameters, the scales of 4-bit ones included."""
+    total = 0
+    for parameter in model.parameters():
+        total += parameter.nbytes
+        scales = getattr(parameter, "quant_state", None)
+        while scales is not None:
+            total += scales.absmax.nbytes
+            scales = getattr(scales, "state2", None)
     return total
 
 
@@ -112,7 +125,7 @@ def _packed_bytes(weights: int, *, double: bool) -> int:
     return -(-weights // 2) + scales
 
 
-def _below(name: str, kept: list[str]) -> bool:
+def _below(name: str, kept: Sequence[str]) -> bool:
     return any(name == top or name.startswith(f"{top}.") for top in kept)
 
 

@@ -15,7 +15,7 @@ WANTED = (CONFIG, "generation_config.json", "*processor_config.json", "tekken.js
 """Besides the weights; some repositories hold those a second time, in a form of their own."""
 
 
-def locate(base: str, *, tokenizer_files: tuple[str, ...] = ("tekken.json",)) -> Path:
+def locate(base: str, *, tokenizer_files: tuple[str, ...]) -> Path:
     """Return the folder of a base model: a folder itself, or an id in the hub's cache.
 
     An id that is not in the cache is downloaded, unless HF_HUB_OFFLINE is set.

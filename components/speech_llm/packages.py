@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from core.errors import ConfigError
 
@@ -23,3 +26,20 @@ def require(*names: str) -> None:
             f"speech language models need {', '.join(missing)}, which "
             f"{'is' if len(missing) == 1 else 'are'} not installed; pip install 'sori[llm]'"
         )
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Draw no bars, and let bitsandbytes not ask for a package of the hub's kernels when it loads."""
+    from transformers.utils import logging as bars
+
+    noisy, shown = logging.getLogger("bitsandbytes"), bars.is_progress_bar_enabled()
+    level = noisy.level
+    noisy.setLevel(logging.ERROR)
+    bars.disable_progress_bar()
+    try:
+        yield
+    finally:
+        noisy.setLevel(level)
+        if shown:
+            bars.enable_progress_bar()

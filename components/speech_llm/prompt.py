@@ -7,11 +7,11 @@ import unicodedata
 from pathlib import Path
 from typing import Any, Protocol
 
-import torch
+import numpy as np
 
 from components.speech_llm.families import Family
 from components.speech_llm.packages import require
-from core.errors import ConfigError, DataError, suggest
+from core.errors import ConfigError, suggest
 
 SAMPLE_RATE = 16_000
 
@@ -32,19 +32,21 @@ class Prompt(Protocol):
         """
 
     def answer(self, text: str) -> list[int]:
-        """Return a transcript, composed (NFC), and the end of the answer. Raises DataError."""
+        """Return the ids of a transcript, composed (NFC), and the end of the answer."""
 
     def read(self, ids: list[int]) -> str:
         """Return the text of generated ids."""
 
 
-def prompt_for(folder: Path, family: Family, config: Any) -> Prompt:  # noqa: ANN401
+def prompt_for(folder: Path, family: Family) -> Prompt:
     """Return the prompt of a base model.
 
     Args:
         folder: with its tokenizer and processor.
         family: that it is of.
-        config: of the model.
+
+    Raises:
+        ConfigError: a package is missing, or the files make no processor of the family's kind.
     """
     from transformers import AutoProcessor
 
@@ -115,31 +117,11 @@ class MistralPrompt:
         return [int(i) for i in self._tokenizer.tokenizer.encode_transcription(asked).tokens]
 
 
-def collate(
-    rows: list[list[int]], *, pad: int, left: bool = False
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Pad lists of ids to (B, L) int64, and say in a second (B, L) int64 what is not padding."""
-    length = max(len(row) for row in rows)
-    ids = torch.full((len(rows), length), pad, dtype=torch.int64)
-    mask = torch.zeros_like(ids)
-    for number, row in enumerate(rows):
-        place = slice(length - len(row), length) if left else slice(0, len(row))
-        ids[number, place] = torch.tensor(row, dtype=torch.int64)
-        mask[number, place] = 1
-    return ids, mask
-
-
-def refuse_audio_token(ids: list[int], prompt: Prompt, text: str) -> None:
-    """Raise DataError for a transcript that holds the token that stands for audio."""
-    if prompt.audio_token in ids:
-        raise DataError(f"a transcript holds the token that stands for audio: {text[:80]!r}")
-
-
 def _silence(*, seconds: int) -> io.BytesIO:
     import soundfile
 
     stream = io.BytesIO()
-    samples = torch.zeros(seconds * SAMPLE_RATE).numpy()
+    samples = np.zeros(seconds * SAMPLE_RATE, dtype=np.float32)
     soundfile.write(stream, samples, SAMPLE_RATE, format="WAV", subtype="PCM_16")
     stream.seek(0)
     return stream

@@ -7,11 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from components.speech_llm.families import Family
+from components.features.whisper import CHUNK_SAMPLES, HOP
+from components.speech_llm.families import FRAMES, Family
 from core.errors import DataError
-
-HOP = 160
-CHUNK_SAMPLES = 480_000
 
 
 def row_counts(
@@ -29,44 +27,52 @@ def row_counts(
         family: says whether rows of padding count.
 
     Raises:
-        DataError: chunks and rows do not agree, or the end of the audio is needed and not known.
+        DataError: chunks and rows do not agree, an utterance has more chunks than the family takes,
+            or the end of the audio is needed and not known.
     """
     if sum(chunks) != encoded.shape[0]:
         raise DataError(
             f"{encoded.shape[0]} chunks of audio, but the utterances have {list(chunks)}"
         )
-    rows = int(encoded.shape[1])
-    if not family.masked:
-        return [rows] * encoded.shape[0]
-    frames = chunk_frames(chunks, samples, family)
-    stride = family.frames_per_chunk // rows
-    return [
-        min((((count - 1) // 2 + 1) - stride // 2) // (stride // 2) + 1, rows) for count in frames
-    ]
+    require_chunks(chunks, family)
+    if family.rows_of is None:
+        return [int(encoded.shape[1])] * encoded.shape[0]
+    return [family.rows_of(frames) for frames in chunk_frames(chunks, samples, family)]
+
+
+def require_chunks(chunks: Sequence[int], family: Family) -> None:
+    """Raise DataError for an utterance of more chunks than the family takes."""
+    if family.max_chunks is not None and max(chunks, default=0) > family.max_chunks:
+        raise DataError(
+            f"an utterance has {max(chunks)} chunks of 30 s; {family.title} takes "
+            f"{family.max_chunks}: cut the audio"
+        )
 
 
 def chunk_frames(
-    chunks: Sequence[int] | None, samples: Sequence[int] | Tensor | None, family: Family
+    chunks: Sequence[int], samples: Sequence[int] | Tensor | None, family: Family
 ) -> list[int]:
-    """Return the frames of each chunk that hear audio: every frame whose centre is inside it."""
-    if samples is None or chunks is None:
+    """Return how many frames of each chunk have their centre inside the audio.
+
+    Raises:
+        DataError: the samples of the utterances are not given.
+    """
+    if samples is None:
         raise DataError(
-            f"{family.title} leaves padding out: the samples and chunks of each utterance are needed"
+            f"{family.title} leaves padding out: the samples of each utterance are needed"
         )
     found: list[int] = []
-    for number, size in zip(chunks, [int(s) for s in samples], strict=True):
+    for number, size in zip(chunks, (int(size) for size in samples), strict=True):
         for chunk in range(number):
             left = min(max(size - chunk * CHUNK_SAMPLES, 0), CHUNK_SAMPLES)
             found.append(-(-left // HOP))
     return found
 
 
-def frame_mask(
-    chunks: Sequence[int] | None, samples: Sequence[int] | Tensor | None, family: Family
-) -> Tensor:
-    """Return a (C, T) int64 mask of frames that hear audio."""
-    frames = torch.tensor(chunk_frames(chunks, samples, family))
-    return (torch.arange(family.frames_per_chunk) < frames[:, None]).long()
+def frame_mask(frames: Sequence[int], device: torch.device) -> Tensor:
+    """Return a (C, T) int64 mask of the first frames of each chunk."""
+    ends = torch.tensor(frames, device=device)
+    return (torch.arange(FRAMES, device=device) < ends[:, None]).long()
 
 
 def valid_rows(encoded: Tensor, counts: Sequence[int]) -> Tensor:

@@ -4,21 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
+from components.speech_llm.adapter import load_state, peft_state
 from components.speech_llm.attention import Attention
 from components.speech_llm.base import Base, Precision, load_base
+from components.speech_llm.encoding import encode_chunks, encoder_fingerprint
+from components.speech_llm.examples import (
+    Examples,
+    answer_ids,
+    answered,
+    requests,
+    to_be_answered,
+)
+from components.speech_llm.families import Family
 from components.speech_llm.identity import identify, require_same
 from components.speech_llm.likelihood import answer_likelihood
 from components.speech_llm.lora import LoRA
-from components.speech_llm.memory import outline_lines
-from components.speech_llm.prompt import Prompt, collate, prompt_for, refuse_audio_token
+from components.speech_llm.memory import held_bytes, outline_lines
+from components.speech_llm.prompt import Prompt, prompt_for
 from components.speech_llm.quantization import Quantization
-from components.speech_llm.rows import frame_mask, row_counts, valid_rows
+from components.speech_llm.rows import row_counts, valid_rows
+from components.speech_llm.state import keep_trained_only
 from core.contracts import RunContext
+from core.data.fingerprint import Fingerprint
 from core.errors import ConfigError
 from core.registry import register
 
@@ -35,22 +49,24 @@ class SpeechLoss(NamedTuple):
 class SpeechLLM(nn.Module):
     """A speech LLM whose encoder and language model are frozen, with adapters to be trained.
 
-    Its state is the adapter's alone: the base is loaded from its own files at setup, and a
-    checkpoint keeps what tells it from other bases. The encoder runs without gradient, in
-    evaluation mode, and is never run again by checkpointing.
+    Its state is the adapter's alone: the base is loaded from its own files at setup, and the assets
+    of a run keep what tells it from other bases. The encoder runs without gradient, in evaluation
+    mode, and checkpointing never runs it again. All is computed in the base's own dtype, adapters
+    in float32; a precision that the training loop sets changes nothing, so a model gives in use
+    what it gave in training.
 
-    Shapes use B for utterances, C for the chunks of all of them, R for rows of a chunk and W for
-    the width that the projector takes.
+    Shapes use B for utterances, C for the chunks of 30 s of all of them, R for rows of a chunk and
+    W for the width that the projector takes.
 
     Args:
         base: folder, or id on the hub.
         lora: the adapters.
         quantization: of the base's linear layers outside its projector and output layer.
         attention: implementation; ``auto`` takes FlashAttention 2 where it can run.
-        dtype: of what is not quantised; adapters are float32.
+        dtype: of what is not quantised.
         gradient_checkpointing: whether the language model's activations are computed again in the
             backward pass.
-        max_new_tokens: that a transcript may have.
+        max_new_tokens: that a transcript may have; 25 s of Korean are 100 to 165.
     """
 
     def __init__(
@@ -75,76 +91,79 @@ class SpeechLLM(nn.Module):
         self.gradient_checkpointing = gradient_checkpointing
         self.max_new_tokens = max_new_tokens
         self.net: Any = None
-        """The ``PeftModel``, once :meth:`setup` has run."""
-        self._loaded: Base | None = None
-        self._prompt: Prompt | None = None
-        self.register_state_dict_post_hook(_keep_adapter)
-        self.register_load_state_dict_post_hook(_expect_adapter)
+        self._loaded: _Loaded | None = None
+        keep_trained_only(self)
 
     def setup(self, context: RunContext) -> None:
         """Load the base, quantise it, and attach fresh adapters.
 
         Raises:
             CheckpointError: files of the base are missing, or it is another than that of the run.
-            ConfigError: a package is missing, or the base is of no known family.
+            ConfigError: a package is missing, or the base is of no family that can be adapted.
         """
-        loaded = load_base(
+        base = load_base(
             self.base, quantization=self.quantization, attention=self.attention, dtype=self.dtype
         )
-        require_same(identify(loaded.folder), context, folder=loaded.folder)
-        self._prompt = prompt_for(loaded.folder, loaded.family, loaded.model.config)
-        self._loaded = loaded
-        self.net = self.lora.attach(loaded.model, projector=loaded.family.projector)
+        identity = identify(base.folder)
+        require_same(identity, context, folder=base.folder)
+        prompt = prompt_for(base.folder, base.family)
+        self.net = self.lora.attach(base.model, projector=base.family.projector)
         if self.gradient_checkpointing:
-            _checkpoint_layers(loaded.model.model.language_model)
+            _checkpoint_layers(base.model.model.language_model)
+        self._loaded = _Loaded(base, prompt, identity)
         self.train(self.training)
 
     def describe(self) -> list[str]:
-        """Return lines for the run header: base, attention, quantisation, adapters."""
-        loaded = self._ready()
+        """Return lines for the run header: base, attention, quantisation, adapters, memory."""
+        base = self._ready.base
         trained = sum(p.numel() for p in self.parameters() if p.requires_grad)
-        form = f"nf4, double quantisation ({loaded.quantized} layers)"
+        layers = len(self.net.targeted_module_names)
+        form = f"{base.quantized} layers in nf4 with double quantisation"
         return [
-            f"base {loaded.folder} ({loaded.family.title}), {self.dtype}, "
-            f"{form if loaded.quantized else 'not quantised'}",
-            f"attention {loaded.attention.name} ({loaded.attention.reason})",
-            f"adapter {trained:,} parameters on {len(self.net.targeted_module_names)} layers",
+            f"base {base.folder} ({base.family.title}), {self.dtype}, "
+            f"{form if base.quantized else 'not quantised'}: "
+            f"weights of {held_bytes(base.model) / 1e9:.3f} GB",
+            f"attention {base.attention.name} ({base.attention.reason})",
+            f"adapter {trained:,} parameters on {layers} layers",
         ]
 
     def outline(self) -> list[str]:
         """Return parameter counts and memory of the weights; reads no weights, loads nothing."""
         return outline_lines(self.base, self.lora)
 
-    # ----------------------------------------------------------------------- training, using
+    @property
+    def family(self) -> Family:
+        """What kind of model the base is, once it is loaded."""
+        return self._ready.base.family
 
-    @torch.no_grad()
+    @property
+    def encoder_fingerprint(self) -> Fingerprint:
+        """What stored rows of the encoder depend on beside the features."""
+        identity = self._ready.identity
+        return encoder_fingerprint(identity, quantization=self.quantization, dtype=self.dtype)
+
+    # --------------------------------------------------------------------- training and using
+
     def encode(
         self,
         features: Tensor,
         *,
-        samples: Sequence[int] | Tensor | None = None,
         chunks: Sequence[int] | None = None,
+        samples: Sequence[int] | Tensor | None = None,
     ) -> Tensor:
-        """Map (C, 128, 3000) features to (C, R, W) rows as the projector takes them.
+        """Map (C, 128, 3000) features to (C, R, W) rows as the projector takes them; no gradient.
 
         Args:
             features: of all chunks, in any floating dtype.
-            samples: of audio behind each utterance, at 16 kHz; needed where a family leaves
-                padding out.
-            chunks: of each utterance; needed with ``samples``.
+            chunks: of each utterance; None for one each.
+            samples: of audio behind each utterance, at 16 kHz; families that leave padding out
+                need them, the others do not look.
 
         Raises:
-            DataError: the family needs to know where the audio ends, and is not told.
+            DataError: samples are needed, or an utterance has more chunks than the family takes.
         """
-        loaded = self._ready()
-        tower = loaded.model.model.audio_tower
-        extra = {}
-        if loaded.family.mask_to_encoder:
-            extra["input_features_mask"] = frame_mask(chunks, samples, loaded.family).to(
-                features.device
-            )
-        hidden: Tensor = tower(features, **extra).last_hidden_state
-        return hidden.reshape(features.shape[0], -1, self._width())
+        model = self._ready.base.model
+        return encode_chunks(model, self.family, features, chunks=chunks, samples=samples)
 
     def loss(
         self,
@@ -162,28 +181,32 @@ class SpeechLLM(nn.Module):
             chunks: of each utterance.
             texts: transcripts.
             language: code of ISO 639-1 for the prompt; None for none.
-            samples: of audio behind each utterance; needed where a family leaves padding out.
+            samples: of audio behind each utterance; see :meth:`encode`.
+
+        Raises:
+            ConfigError: the language cannot be asked for.
+            DataError: chunks do not fit the rows, or a transcript holds the audio token.
         """
-        counts = self._rows(encoded, chunks, samples)
-        answers = [self._answer(text) for text in texts]
-        requests = self._requests(counts, chunks, language)
-        rows = [ask + answer for ask, answer in zip(requests, answers, strict=True)]
-        ids, mask = (part.to(encoded.device) for part in collate(rows, pad=self._pad()))
-        embedded = self._embedded(ids, encoded, chunks, counts)
-        spans = [(len(ask), len(row)) for ask, row in zip(requests, rows, strict=True)]
-        hidden = (
-            self._inner()
-            .model.language_model(inputs_embeds=embedded, attention_mask=mask, use_cache=False)
-            .last_hidden_state
-        )
-        before = torch.cat([hidden[b, start - 1 : end - 1] for b, (start, end) in enumerate(spans)])
-        labels = torch.cat([ids[b, start:end] for b, (start, end) in enumerate(spans)])
-        total, correct = answer_likelihood(before, self._inner().lm_head, labels)
+        model, prompt = self._ready.base.model, self._ready.prompt
+        rows = row_counts(encoded, chunks, samples, self.family)
+        asked = requests(prompt, rows=rows, chunks=chunks, language=language)
+        examples = answered(prompt, asked, texts, encoded.device)
+        with torch.autocast(encoded.device.type, enabled=False):
+            hidden = model.model.language_model(
+                inputs_embeds=self._embedded(examples, encoded, rows),
+                attention_mask=examples.mask,
+                use_cache=False,
+            ).last_hidden_state
+            labels = examples.at_answers(examples.ids)
+            total, correct = answer_likelihood(
+                examples.at_answers(hidden, shift=-1), model.lm_head, labels
+            )
         return SpeechLoss(total, torch.tensor(labels.numel(), device=total.device), correct)
 
     def label_counts(self, texts: Sequence[str]) -> Tensor:
         """Return the (B,) int64 label tokens of transcripts, their ends included."""
-        return torch.tensor([len(self._answer(text)) for text in texts], dtype=torch.int64)
+        prompt = self._ready.prompt
+        return torch.tensor([len(answer_ids(prompt, text)) for text in texts], dtype=torch.int64)
 
     @torch.no_grad()
     def generate(
@@ -201,122 +224,88 @@ class SpeechLLM(nn.Module):
             encoded: (C, R, W) rows of :meth:`encode`.
             chunks: of each utterance.
             language: code of ISO 639-1 for the prompt; None for none.
-            samples: of audio behind each utterance; needed where a family leaves padding out.
+            samples: of audio behind each utterance; see :meth:`encode`.
             max_new_tokens: that a transcript may have; None for the model's own.
+
+        Raises:
+            ConfigError: the language cannot be asked for.
+            DataError: chunks do not fit the rows.
         """
-        counts = self._rows(encoded, chunks, samples)
-        requests = self._requests(counts, chunks, language)
-        padded = collate(requests, pad=self._pad(), left=True)
-        ids, mask = (part.to(encoded.device) for part in padded)
-        prompt = self._checked_prompt()
-        training = self.training
-        self.eval()  # Checkpointing, which training mode turns on, would leave out the cache.
-        try:
-            made = self._inner().generate(
-                inputs_embeds=self._embedded(ids, encoded, chunks, counts),
-                attention_mask=mask,
+        model, prompt = self._ready.base.model, self._ready.prompt
+        rows = row_counts(encoded, chunks, samples, self.family)
+        asked = requests(prompt, rows=rows, chunks=chunks, language=language)
+        examples = to_be_answered(prompt, asked, encoded.device)
+        with _evaluating(self), torch.autocast(encoded.device.type, enabled=False):
+            made = model.generate(
+                inputs_embeds=self._embedded(examples, encoded, rows),
+                attention_mask=examples.mask,
                 generation_config=_greedy(prompt, max_new_tokens or self.max_new_tokens),
             )
-        finally:
-            self.train(training)
         return [prompt.read(row) for row in made.tolist()]
 
     @contextmanager
     def unadapted(self) -> Iterator[None]:
         """Compute as the base alone does while the context lasts."""
-        self._ready()
+        _ = self._ready
         with self.net.disable_adapter():
             yield
 
     def train(self, mode: bool = True) -> SpeechLLM:
         """Set the mode of all but the encoder, which is always evaluated."""
         super().train(mode)
-        if self.net is not None:
-            self._inner().model.audio_tower.eval()
+        if self._loaded is not None:
+            self._loaded.base.model.model.audio_tower.eval()
         return self
 
-    # -------------------------------------------------------------------------- the adapter
+    # --------------------------------------------------------------------------- the adapter
 
     def adapter_state(self) -> dict[str, Tensor]:
-        """Return the adapter's weights by the names that peft gives them in a file."""
-        from peft import get_peft_model_state_dict
-
-        self._ready()
-        return dict(get_peft_model_state_dict(self.net))
+        """Return the adapter's weights by the names that they have in a file of peft."""
+        _ = self._ready
+        return peft_state(self.net)
 
     def load_adapter_state(self, state: Mapping[str, Tensor]) -> None:
         """Take the adapter's weights by the names of :meth:`adapter_state`.
 
         Raises:
-            CheckpointError: a name or a shape does not fit; every one is listed, nothing is taken.
+            CheckpointError: names or shapes differ; all are listed, and nothing is taken.
         """
-        from components.speech_llm.adapter import load_state
-
-        self._ready()
+        _ = self._ready
         load_state(self.net, state)
 
     # ------------------------------------------------------------------------------- details
 
-    def _ready(self) -> Base:
+    @property
+    def _ready(self) -> _Loaded:
         if self._loaded is None:
             raise ConfigError("the speech LLM has no weights yet; setup() loads them")
         return self._loaded
 
-    def _checked_prompt(self) -> Prompt:
-        self._ready()
-        assert self._prompt is not None
-        return self._prompt
-
-    def _inner(self) -> Any:  # noqa: ANN401
-        return self._ready().model
-
-    def _pad(self) -> int:
-        return self._checked_prompt().pad_token
-
-    def _projector(self) -> nn.Module:
-        found: nn.Module = self._inner().get_submodule(self._ready().family.projector)
-        return found
-
-    def _width(self) -> int:
-        first = self._projector().get_submodule(self._ready().family.first_linear)
-        return int(first.in_features)  # type: ignore[arg-type]
-
-    def _answer(self, text: str) -> list[int]:
-        prompt = self._checked_prompt()
-        ids = prompt.answer(text)
-        refuse_audio_token(ids, prompt, text)
-        return ids
-
-    def _rows(
-        self, encoded: Tensor, chunks: Sequence[int], samples: Sequence[int] | Tensor | None
-    ) -> list[int]:
-        return row_counts(encoded, chunks, samples, self._ready().family)
-
-    def _requests(
-        self, counts: Sequence[int], chunks: Sequence[int], language: str | None
-    ) -> list[list[int]]:
-        prompt = self._checked_prompt()
-        return [
-            prompt.request(rows=sum(counts), chunks=number, language=language)
-            for counts, number in zip(_by_utterance(counts, chunks), chunks, strict=True)
-        ]
-
-    def _embedded(
-        self, ids: Tensor, encoded: Tensor, chunks: Sequence[int], counts: Sequence[int]
-    ) -> Tensor:
+    def _embedded(self, examples: Examples, encoded: Tensor, rows: Sequence[int]) -> Tensor:
         """Return (B, L, D) embeddings of tokens, with projected rows in the audio's place."""
-        embedded: Tensor = self._inner().get_input_embeddings()(ids)
-        projector = self._projector()
-        rows = projector(valid_rows(encoded, counts).to(embedded.dtype))
-        place = (ids == self._checked_prompt().audio_token).unsqueeze(-1)
-        return embedded.masked_scatter(place, rows.to(embedded.dtype))
+        model = self._ready.base.model
+        embedded: Tensor = model.get_input_embeddings()(examples.ids)
+        projector = model.get_submodule(self.family.projector)
+        projected = projector(valid_rows(encoded, rows).to(embedded.dtype))
+        place = (examples.ids == self._ready.prompt.audio_token).unsqueeze(-1)
+        return embedded.masked_scatter(place, projected.to(embedded.dtype))
 
 
-def _by_utterance(counts: Sequence[int], chunks: Sequence[int]) -> Iterator[Sequence[int]]:
-    start = 0
-    for number in chunks:
-        yield counts[start : start + number]
-        start += number
+class _Loaded(NamedTuple):
+    base: Base
+    prompt: Prompt
+    identity: Fingerprint
+
+
+@contextmanager
+def _evaluating(module: nn.Module) -> Iterator[None]:
+    """Leave training mode for a while: in it, checkpointing forbids the cache of generation."""
+    training = module.training
+    module.eval()
+    try:
+        yield
+    finally:
+        module.train(training)
 
 
 def _greedy(prompt: Prompt, max_new_tokens: int) -> Any:  # noqa: ANN401
@@ -334,32 +323,9 @@ def _greedy(prompt: Prompt, max_new_tokens: int) -> Any:  # noqa: ANN401
 def _checkpoint_layers(language_model: Any) -> None:  # noqa: ANN401
     """Let the language model's layers, and nothing else, be computed again.
 
-    Through the whole model transformers also makes the encoder's inputs require gradients, and the
-    encoder would be run backwards for nothing.
+    Through the whole model, transformers also makes the encoder's inputs require gradients, and
+    the frozen encoder would be run backwards.
     """
-    from functools import partial
-
-    from torch.utils.checkpoint import checkpoint
-
     language_model._set_gradient_checkpointing(
         enable=True, gradient_checkpointing_func=partial(checkpoint, use_reentrant=False)
     )
-
-
-def _keep_adapter(
-    module: nn.Module, state: dict[str, Any], prefix: str, metadata: Mapping[str, Any]
-) -> None:
-    """Leave only trained weights in a state."""
-    trained = {f"{prefix}{name}" for name, p in module.named_parameters() if p.requires_grad}
-    for name in [n for n in state if n.startswith(prefix) and n not in trained]:
-        del state[name]
-
-
-def _expect_adapter(module: nn.Module, incompatible: Any) -> None:  # noqa: ANN401
-    """Do not miss frozen weights, which a state never has."""
-    trained = {name for name, p in module.named_parameters() if p.requires_grad}
-    incompatible.missing_keys[:] = [
-        key
-        for key in incompatible.missing_keys
-        if ".net." not in f".{key}" or any(key.endswith(name) for name in trained)
-    ]

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from components.speech_llm.packages import require
+from components.speech_llm.packages import quietly, require
 
 BYTES = 256
 SPECIALS = 64
@@ -69,7 +69,8 @@ def write_tiny(folder: Path, *, hidden: int = 64, layers: int = 2, seed: int = 0
         torch.manual_seed(seed)
         model = VoxtralForConditionalGeneration(tiny_config(hidden=hidden, layers=layers))
     model.generation_config.update(bos_token_id=1, eos_token_id=2, pad_token_id=PAD_TOKEN)
-    model.save_pretrained(folder)
+    with quietly():
+        model.save_pretrained(folder)
     _processor(folder / TOKENIZER).save_pretrained(folder)
     return folder
 
