@@ -13,7 +13,7 @@ import os
 import random
 import sys
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice
 from pathlib import Path
@@ -101,7 +101,7 @@ def ensure(parameters: DemoParameters, cache: Path) -> Path:
     jobs = plan(parameters)
     name = f"demo-{parameters.language}-{parameters.split}-{checksum(jobs, _AUDIO_VERSION)}"
     return made_once(
-        cache / name, damage=_damage, make=lambda folder: _make(jobs, parameters, folder)
+        cache / name, damage=damage, make=lambda folder: _make(jobs, parameters, folder)
     )
 
 
@@ -111,7 +111,16 @@ def rows(folder: Path) -> list[dict[str, Any]]:
         return [json.loads(line) for line in lines]
 
 
-def _damage(folder: Path) -> str | None:
+def write_manifest(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write the rows of a corpus as JSON lines."""
+    with (folder / MANIFEST).open("w", encoding="utf-8") as file:
+        for row in rows:
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def damage(folder: Path) -> str | None:
     """Say what is wrong with a corpus; None if every file is there with its full length."""
     if not (folder / MANIFEST).exists():
         return "no manifest"
@@ -127,12 +136,9 @@ def _make(jobs: Sequence[Job], parameters: DemoParameters, folder: Path) -> None
     (folder / "audio").mkdir()
     title = f"demo: speaking {len(jobs):,} sentences ({parameters.split})"
     spoken = speak(jobs, folder / "audio", title)
-    with (folder / MANIFEST).open("w", encoding="utf-8") as file:
-        for job in jobs:
-            row = _row(job, spoken[job.index], parameters.language)
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
+    write_manifest(
+        folder, [_row(job, spoken[job.index], parameters.language) for job in jobs]
+    )
     hours = sum(report["samples"] for report in spoken.values()) / SAMPLE_RATE / 3600
     print(
         f"demo: {len(jobs):,} utterances, {hours:.2f} h, "
