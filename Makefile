@@ -13,7 +13,7 @@ $(STAMP): constraints.txt pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Sori needs Python 3.11 or 3.12 (Aim has no wheels for newer ones); none was found. Install one, or name it: make PYTHON=/path/to/python3.12"; exit 1; }
 	@echo "setting up .venv with $$($(PYTHON) --version)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[aim,demo,hf,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[aim,demo,hf,llm,dev]'
 	@touch $@
 
 demo: setup

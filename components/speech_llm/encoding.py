@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from components.speech_llm.base import DTYPES, Base, Precision, load_base
+from components.speech_llm.base import Base, Precision, load_base
 from components.speech_llm.families import FRAMES, Family
 from components.speech_llm.identity import identify
 from components.speech_llm.quantization import Quantization
@@ -84,10 +84,10 @@ class FrozenEncoder:
     ) -> None:
         loaded: Base = load_base(base, quantization=quantization, dtype=dtype)
         self.family = loaded.family
-        self.dtype = DTYPES[dtype]
+        self.quantization: Quantization = quantization
+        self.dtype: Precision = dtype
         self.device = device if device is not None else torch.device("cpu")
         self._identity = identify(loaded.folder)
-        self._settings = {"quantization": quantization, "dtype": dtype}
         del loaded.model.model.language_model, loaded.model.lm_head
         self._model = loaded.model.to(self.device)
 
@@ -99,7 +99,7 @@ class FrozenEncoder:
     @property
     def fingerprint(self) -> Fingerprint:
         """What the rows depend on beside the features: base, quantisation, dtype."""
-        return encoder_fingerprint(self._identity, **self._settings)
+        return encoder_fingerprint(self._identity, quantization=self.quantization, dtype=self.dtype)
 
     def __call__(
         self,

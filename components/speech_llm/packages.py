@@ -30,7 +30,7 @@ def require(*names: str) -> None:
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """Draw no bars, and let bitsandbytes not ask for a package of the hub's kernels when it loads."""
+    """Draw no bars, and let bitsandbytes not ask for the hub's kernels when it is imported."""
     from transformers.utils import logging as bars
 
     noisy, shown = logging.getLogger("bitsandbytes"), bars.is_progress_bar_enabled()

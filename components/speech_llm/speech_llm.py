@@ -41,7 +41,7 @@ class SpeechLoss(NamedTuple):
     """Sums over label tokens: float32 cross-entropy, tokens, and tokens that were most likely."""
 
     total: Tensor
-    count: Tensor
+    tokens: Tensor
     correct: Tensor
 
 
