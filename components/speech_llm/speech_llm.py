@@ -37,7 +37,7 @@ from core.errors import ConfigError
 from core.registry import register
 
 
-class SpeechLoss(NamedTuple):
+class Scored(NamedTuple):
     """Sums over label tokens: float32 cross-entropy, tokens, and tokens that were most likely."""
 
     total: Tensor
@@ -173,8 +173,21 @@ class SpeechLLM(nn.Module):
         language: str | None,
         *,
         samples: Sequence[int] | Tensor | None = None,
-    ) -> SpeechLoss:
-        """Return the cross-entropy of transcripts and of their ends, summed over tokens.
+    ) -> tuple[Tensor, Tensor]:
+        """Return summed cross-entropy and label tokens of transcripts; see :meth:`score`."""
+        scored = self.score(encoded, chunks, texts, language, samples=samples)
+        return scored.total, scored.tokens
+
+    def score(
+        self,
+        encoded: Tensor,
+        chunks: Sequence[int],
+        texts: Sequence[str],
+        language: str | None,
+        *,
+        samples: Sequence[int] | Tensor | None = None,
+    ) -> Scored:
+        """Compare transcripts and their ends with what the model finds likely, given the audio.
 
         Args:
             encoded: (C, R, W) rows of :meth:`encode`.
@@ -201,7 +214,7 @@ class SpeechLLM(nn.Module):
             total, correct = answer_likelihood(
                 examples.at_answers(hidden, shift=-1), model.lm_head, labels
             )
-        return SpeechLoss(total, torch.tensor(labels.numel(), device=total.device), correct)
+        return Scored(total, torch.tensor(labels.numel(), device=total.device), correct)
 
     def label_counts(self, texts: Sequence[str]) -> Tensor:
         """Return the (B,) int64 label tokens of transcripts, their ends included."""
