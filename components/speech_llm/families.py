@@ -50,6 +50,7 @@ class Family:
         rows_of: frames that hear audio to rows of a chunk, where rows of padding are left out;
             None where a chunk has all its rows, whatever it holds.
         masked: whether the encoder is told which frames hear audio.
+        least_frames: that count as audio, however short it is.
         max_chunks: of an utterance; None for any number. Where features of longer audio are
             computed otherwise than those of :class:`~components.features.whisper.WhisperFeatures`,
             it is 1.
@@ -67,6 +68,7 @@ class Family:
     language: Literal["optional", "required", "none"]
     rows_of: Callable[[int], int] | None = None
     masked: bool = False
+    least_frames: int = 0
     max_chunks: int | None = 1
     answer_prefixes: tuple[str, ...] = ()
     projector: str = "model.multi_modal_projector"
@@ -113,6 +115,8 @@ FAMILIES: Mapping[str, Family] = {
             rows_of=_halved_and_joined,
             answer_prefixes=_SPOKEN,
         ),
+        # Its extractor pads to 30 s, as it is done here, and its processor to the longest of a
+        # batch, which shows in the last two frames of a recording.
         Family(
             model_type="qwen3_asr",
             title="Qwen3-ASR",
@@ -121,6 +125,7 @@ FAMILIES: Mapping[str, Family] = {
             language="required",
             rows_of=_eighths_of_seconds,
             masked=True,
+            least_frames=50,
         ),
     )
 }

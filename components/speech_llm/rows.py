@@ -65,7 +65,7 @@ def chunk_frames(
     for number, size in zip(chunks, (int(size) for size in samples), strict=True):
         for chunk in range(number):
             left = min(max(size - chunk * CHUNK_SAMPLES, 0), CHUNK_SAMPLES)
-            found.append(-(-left // HOP))
+            found.append(max(-(-left // HOP), family.least_frames))
     return found
 
 
