@@ -136,9 +136,7 @@ def _make(jobs: Sequence[Job], parameters: DemoParameters, folder: Path) -> None
     (folder / "audio").mkdir()
     title = f"demo: speaking {len(jobs):,} sentences ({parameters.split})"
     spoken = speak(jobs, folder / "audio", title)
-    write_manifest(
-        folder, [_row(job, spoken[job.index], parameters.language) for job in jobs]
-    )
+    write_manifest(folder, [_row(job, spoken[job.index], parameters.language) for job in jobs])
     hours = sum(report["samples"] for report in spoken.values()) / SAMPLE_RATE / 3600
     print(
         f"demo: {len(jobs):,} utterances, {hours:.2f} h, "

@@ -18,6 +18,7 @@ from components.datasets.feature_batches import (
 from components.features.encoder_cache import EncoderCache
 from components.features.stored import StoredFeatures, open_stored
 from components.features.whisper import WhisperFeatures
+from components.speech_llm.base import find_base
 from components.speech_llm.speech_llm import SpeechLLM
 from core.contracts import Batch, BatchStream, RunContext
 from core.contracts.components import TextForm
@@ -55,7 +56,7 @@ class SpeechLLMData:
         features: folder of the cache by split name, ``train`` for training; a split that is not
             named is read from its audio. From a cache, the audio need not be there.
         model: the task's own, whose encoder must have made a cache of encoder outputs; needed for
-            those only.
+            those only. Where its base is missing, that is told before any source is read.
         text: normal form of the transcripts of training and validation; None for the text as it
             is. :meth:`open_split` always gives that.
         dtype: of features; a model in bfloat16 rounds them to that anyway.
@@ -131,7 +132,7 @@ class SpeechLLMData:
         )
 
     def setup(self, context: RunContext) -> None:
-        """Open all sources and caches.
+        """Open all sources and caches, once the base model is known to be there.
 
         With ``context.training`` unset, a source and its cache are opened when its batches are
         asked for: a finished model is used where its training data are not.
@@ -140,6 +141,7 @@ class SpeechLLMData:
             DataError: a source or a cache is missing or damaged, a cache was made by another
                 processor or encoder, or has none of a source's utterances.
             ConfigError: a URI is not valid, two splits share a name, or ``features`` names none.
+            CheckpointError: files of the model's base are missing.
         """
         names = (TRAIN, *self._splits.uris)
         for split in self.features:
@@ -148,6 +150,9 @@ class SpeechLLMData:
                     f"speech_llm: features of '{split}', which is no split; "
                     + suggest(split, names, noun="splits")
                 )
+        if context.training and self.model is not None:
+            with main_rank_first(context):
+                find_base(self.model.base)
         self._splits.setup(context)
         if not context.training:
             return

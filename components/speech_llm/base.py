@@ -15,6 +15,8 @@ from components.speech_llm.packages import quietly, require
 from components.speech_llm.quantization import Quantization, keep_differentiable, nf4
 from core.errors import CheckpointError
 
+DEMO_BASE = "demo:adults"
+"""Names the tiny model that the demo adapts, in place of a folder or an id."""
 Precision = Literal["bf16", "float32"]
 DTYPES = {"bf16": torch.bfloat16, "float32": torch.float32}
 
@@ -39,7 +41,15 @@ class Base:
 
 
 def find_base(base: str) -> tuple[Path, Family]:
-    """Return folder and family of a base model. Raises CheckpointError and ConfigError."""
+    """Return folder and family of a base model. Raises CheckpointError and ConfigError.
+
+    The demo's base is made where it is not there; see :mod:`components.speech_llm.demo_base`.
+    """
+    if base == DEMO_BASE:
+        # Imported late: it trains through this module.
+        from components.speech_llm.demo_base import ensure_demo_base
+
+        base = str(ensure_demo_base())
     known = config_file(base)
     if known is not None:
         family = _family(known)

@@ -8,10 +8,9 @@ recognises 32 sentences and is of no other use.
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,16 +23,14 @@ from components.datasets.demo_progress import progress
 from components.datasets.made_once import made_once
 from components.features.whisper import WhisperFeatures
 from components.metrics.error_rate import ErrorCounts, characters, count_errors
+from components.speech_llm.base import find_base
 from components.speech_llm.missing import missing_files
 from components.speech_llm.packages import require
+from components.speech_llm.prompt import Prompt, prompt_for
 from components.speech_llm.sampled_silence import SampledSilence
 from components.speech_llm.tiny import TOKENIZER, write_tiny
-from core.data.audio import load_audio
 from core.data.cache import default_cache
-from core.errors import DataError
 
-URI = "demo:adults"
-"""What :class:`SpeechLLM` takes for its base to mean this model."""
 LANGUAGE = "ko"
 
 _VERSION = 1
@@ -144,6 +141,22 @@ def _character_error_rate(model: Any, test: ClinicSource, *, folder: Path) -> fl
         for row, text in zip(made[:, ids.shape[1] :].tolist(), texts[start:], strict=False):
             errors += count_errors(characters(text), characters(prompt.read(row)))
     return errors.rate
+
+
+def _prompt(folder: Path) -> Prompt:
+    _, family = find_base(str(folder))
+    return prompt_for(folder, family)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Compute on one thread: on more, sums are ordered otherwise and the weights differ."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def sinusoids(length: int, width: int) -> Tensor:

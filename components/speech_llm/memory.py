@@ -8,11 +8,13 @@ from typing import Any
 import torch
 from torch import nn
 
+from components.speech_llm.base import DEMO_BASE
 from components.speech_llm.families import FAMILIES, Family, family_of
 from components.speech_llm.lora import LoRA
 from components.speech_llm.missing import config_file, read_config
 from components.speech_llm.packages import require
 from components.speech_llm.quantization import BLOCK, SCALES, kept_whole
+from components.speech_llm.tiny import tiny_config
 from core.errors import suggest
 
 HEAD = "lm_head"
@@ -133,6 +135,9 @@ def _configured(base: str) -> tuple[Any, Family, str] | None:
     require("transformers")
     from transformers import AutoConfig
 
+    if base == DEMO_BASE:
+        family = FAMILIES["voxtral"]
+        return tiny_config(), family, "made and trained on this machine when a run needs it"
     file = config_file(base)
     if file is not None:
         family = family_of(str(read_config(file)["model_type"]), source=base)

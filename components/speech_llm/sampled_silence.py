@@ -112,9 +112,7 @@ class SampledSilence:
         heard = model.model.multi_modal_projector(
             self.encode(model.model.audio_tower, features, rows)
         )
-        embedded = torch.cat(
-            [embedded[:, :first], heard, embedded[:, first + len(rows) :]], dim=1
-        )
+        embedded = torch.cat([embedded[:, :first], heard, embedded[:, first + len(rows) :]], dim=1)
         hidden = model.model.language_model(
             inputs_embeds=embedded,
             attention_mask=self._causal(len(place), first=first + self.heard),

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from itertools import accumulate
-from typing import ClassVar
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ from torch import Tensor
 from components.features.whisper import CHUNK_SAMPLES, SAMPLE_RATE, WhisperFeatures
 from components.metrics.error_rate import ErrorCounts, characters, count_errors, words
 from components.metrics.forms import FormsReport
-from components.speech_llm.speech_llm import SpeechLLM
+from components.speech_llm.speech_llm import Scored, SpeechLLM
 from core.contracts import (
     Artifact,
     FeatureBatch,
@@ -25,7 +25,7 @@ from core.contracts import (
     Transcript,
 )
 from core.contracts.components import TextForm
-from core.errors import ConfigError
+from core.errors import ConfigError, DataError
 from core.registry import register
 
 
@@ -50,6 +50,7 @@ class SpeechAdapterTask(TranscribingTask):
     """
 
     loss_names: ClassVar[tuple[str, ...]] = ("ce",)
+    metric_names: ClassVar[tuple[str, ...]] = ("token_accuracy",)
 
     def __init__(
         self,
@@ -67,6 +68,8 @@ class SpeechAdapterTask(TranscribingTask):
         self.text = text
         self.prompt_chunks = prompt_chunks
         self._features = WhisperFeatures()
+        self._correct = MetricSum(total=0.0, count=0.0)
+        self._baseline: dict[tuple[tuple[str, ...], ...], dict[str, MetricSum]] = {}
 
     def setup(self, context: RunContext) -> None:
         """Load the base, attach the adapter. Raises ConfigError where files are missing."""
@@ -90,34 +93,34 @@ class SpeechAdapterTask(TranscribingTask):
 
     def step(self, batch: FeatureBatch | SpeechBatch) -> dict[str, LossSum]:
         """Return the cross-entropy summed over the tokens of the transcripts."""
-        encoded, chunks = self._encoded(batch)
-        total, count = self.model.loss(encoded, chunks, batch.texts, self.language)
-        return {"ce": LossSum(total=total, count=count)}
+        scored = self._score(self._heard_audio(batch), batch.texts)
+        self._correct = MetricSum(total=scored.correct, count=scored.tokens)
+        return {"ce": LossSum(total=scored.total, count=scored.tokens)}
+
+    def train_metrics(self) -> dict[str, MetricSum]:
+        """Return the share of tokens that were the most likely ones, dropout included."""
+        return {"token_accuracy": self._correct}
 
     # -------------------------------------------------------------------------- evaluation
 
     def evaluate(self, batch: FeatureBatch | SpeechBatch) -> dict[str, MetricSum]:
-        """Return loss per token, and character and word errors per reference unit."""
-        encoded, chunks = self._encoded(batch)
-        total, count = self.model.loss(encoded, chunks, batch.texts, self.language)
-        word_errors = character_errors = dense_errors = ErrorCounts()
-        for heard, said in zip(self._heard(encoded, chunks), batch.texts, strict=True):
-            reference, hypothesis = self._normal(said), self._normal(heard)
-            word_errors += count_errors(words(reference), words(hypothesis))
-            character_errors += count_errors(characters(reference), characters(hypothesis))
-            dense_errors += count_errors(
-                characters(reference, spaces=False), characters(hypothesis, spaces=False)
-            )
-        return {
-            "loss": MetricSum(total=total, count=count),
-            "cer": _rate(character_errors),
-            "cer_without_spaces": _rate(dense_errors),
-            "wer": _rate(word_errors),
-        }
+        """Return loss per token and error rates, and beside each that of the base alone.
+
+        The base does not change, so its figures are computed when a batch is first seen.
+        """
+        audio = self._heard_audio(batch)
+        found = self._figures(audio, batch.texts)
+        key = (batch.ids, batch.texts)
+        if key not in self._baseline:
+            with self.unadapted():
+                before = self._figures(audio, batch.texts)
+            self._baseline[key] = {name: _on_host(sums) for name, sums in before.items()}
+        beside = {f"{name}_unadapted": sums for name, sums in self._baseline[key].items()}
+        return {**found, **beside}
 
     def transcribe(self, batch: FeatureBatch | SpeechBatch) -> list[Transcript]:
         """Return what is heard in each utterance."""
-        texts = self._heard(*self._encoded(batch))
+        texts = self._texts(self._heard_audio(batch))
         return [
             Transcript(id=utterance, text=text)
             for utterance, text in zip(batch.ids, texts, strict=True)
@@ -133,12 +136,10 @@ class SpeechAdapterTask(TranscribingTask):
 
     def artifacts(self, batch: FeatureBatch | SpeechBatch, *, limit: int) -> list[Artifact]:
         """Return what was said, and heard with and without the adapter, of the first utterances."""
-        shown = min(limit, len(batch))
-        encoded, chunks = self._encoded(batch)
-        encoded, chunks = encoded[: sum(chunks[:shown])], chunks[:shown]
-        adapted = self._heard(encoded, chunks)
+        audio = self._heard_audio(batch).first(limit)
+        adapted = self._texts(audio)
         with self.unadapted():
-            unadapted = self._heard(encoded, chunks)
+            unadapted = self._texts(audio)
         return [
             Artifact(
                 name=f"text/{batch.ids[row]}",
@@ -150,7 +151,7 @@ class SpeechAdapterTask(TranscribingTask):
                 ),
                 caption=batch.texts[row],
             )
-            for row in range(shown)
+            for row in range(len(audio.chunks))
         ]
 
     # ----------------------------------------------------------------------------- details
@@ -163,40 +164,103 @@ class SpeechAdapterTask(TranscribingTask):
     def _normal(self, text: str) -> str:
         return text if self.text is None else self.text(text)
 
-    def _encoded(self, batch: FeatureBatch | SpeechBatch) -> tuple[Tensor, tuple[int, ...]]:
-        """Return (C, R, W) rows of the encoder and the chunks of each utterance."""
+    def _heard_audio(self, batch: FeatureBatch | SpeechBatch) -> _Audio:
         if isinstance(batch, SpeechBatch):
-            features, chunks = self._listen(batch)
-            return self.model.encode(features), chunks
+            return self._listen(batch)
         if batch.encoded is not None:
-            return batch.encoded, batch.chunks
-        if batch.features is None:
-            raise ConfigError("a batch needs features or encoder outputs; it has neither")
-        return self.model.encode(batch.features), batch.chunks
+            rows = batch.encoded
+        elif batch.features is not None:
+            rows = self.model.encode(batch.features, samples=batch.samples, chunks=batch.chunks)
+        else:
+            raise DataError("a batch needs features or encoder outputs; it has neither")
+        return _Audio(rows, batch.chunks, tuple(batch.samples.tolist()))
 
-    def _listen(self, batch: SpeechBatch) -> tuple[Tensor, tuple[int, ...]]:
-        """Return (C, 128, 3000) features of audio, each utterance without its batch's padding."""
-        lengths = batch.audio_lengths.tolist()
-        rows = batch.audio.float().cpu()
+    def _listen(self, batch: SpeechBatch) -> _Audio:
+        """Encode audio, each utterance without the padding of its batch."""
+        samples = tuple(batch.audio_lengths.tolist())
+        audio = batch.audio.float().cpu()
         found = [
             self._features(row[:length].contiguous())
-            for row, length in zip(rows, lengths, strict=True)
+            for row, length in zip(audio, samples, strict=True)
         ]
         chunks = tuple(len(each) for each in found)
-        return torch.cat(found).to(batch.audio.device), chunks
+        features = torch.cat(found).to(batch.audio.device)
+        return _Audio(self.model.encode(features, samples=samples, chunks=chunks), chunks, samples)
 
-    def _heard(self, encoded: Tensor, chunks: tuple[int, ...]) -> list[str]:
-        """Return the text of each utterance; parts of long ones go through the model side by side."""
-        parts = [list(_parts(count, self.prompt_chunks)) for count in chunks]
-        flat = tuple(size for sizes in parts for size in sizes)
-        texts = iter(self.model.generate(encoded, flat, self.language))
-        return [" ".join(filter(None, (next(texts).strip() for _ in sizes))) for sizes in parts]
+    def _score(self, audio: _Audio, texts: Sequence[str]) -> Scored:
+        return self.model.score(
+            audio.rows, audio.chunks, texts, self.language, samples=audio.samples
+        )
+
+    def _figures(self, audio: _Audio, texts: Sequence[str]) -> dict[str, MetricSum]:
+        scored = self._score(audio, texts)
+        word_errors = character_errors = dense_errors = ErrorCounts()
+        for said, heard in zip(texts, self._texts(audio), strict=True):
+            reference, hypothesis = self._normal(said), self._normal(heard)
+            word_errors += count_errors(words(reference), words(hypothesis))
+            character_errors += count_errors(characters(reference), characters(hypothesis))
+            dense_errors += count_errors(
+                characters(reference, spaces=False), characters(hypothesis, spaces=False)
+            )
+        return {
+            "loss": MetricSum(total=scored.total, count=scored.tokens),
+            "cer": _rate(character_errors),
+            "cer_without_spaces": _rate(dense_errors),
+            "wer": _rate(word_errors),
+        }
+
+    def _texts(self, audio: _Audio) -> list[str]:
+        """Return the text of each utterance; parts of long ones are transcribed side by side."""
+        parts = audio.parts(self.prompt_chunks)
+        chunks = tuple(part.chunks for utterance in parts for part in utterance)
+        samples = tuple(part.samples for utterance in parts for part in utterance)
+        texts = iter(self.model.generate(audio.rows, chunks, self.language, samples=samples))
+        return [
+            " ".join(filter(None, (next(texts).strip() for _ in utterance))) for utterance in parts
+        ]
 
 
-def _parts(count: int, most: int) -> Iterator[int]:
-    """Yield sizes of at most ``most`` that sum to ``count``."""
-    for start in range(0, count, most):
-        yield min(most, count - start)
+class _Part(NamedTuple):
+    """What is transcribed under one prompt."""
+
+    chunks: int
+    samples: int
+
+
+@dataclass(frozen=True)
+class _Audio:
+    """Utterances as the projector takes them.
+
+    Args:
+        rows: (C, R, W) of all chunks.
+        chunks: of each utterance.
+        samples: of audio behind each utterance.
+    """
+
+    rows: Tensor
+    chunks: tuple[int, ...]
+    samples: tuple[int, ...]
+
+    def first(self, limit: int) -> _Audio:
+        """Return the first utterances."""
+        chunks = self.chunks[:limit]
+        return _Audio(self.rows[: sum(chunks)], chunks, self.samples[:limit])
+
+    def parts(self, most: int) -> list[list[_Part]]:
+        """Divide each utterance into parts of at most ``most`` chunks."""
+        divided = []
+        for chunks, samples in zip(self.chunks, self.samples, strict=True):
+            parts = []
+            for start in range(0, chunks, most):
+                size = min(most, chunks - start)
+                left = samples - start * CHUNK_SAMPLES
+                parts.append(_Part(size, min(left, size * CHUNK_SAMPLES)))
+            divided.append(parts)
+        return divided
+
+
+def _on_host(sums: MetricSum) -> MetricSum:
+    return MetricSum(total=float(sums.total), count=float(sums.count))
 
 
 def _rate(errors: ErrorCounts) -> MetricSum:
