@@ -37,7 +37,7 @@ def jamo(text: str) -> list[str]:
     A syllable with one wrong letter is wrong as a character; among letters it is a third of one, so
     the rate tells near misses from nonsense. Accented letters of other scripts stay whole.
     """
-    letters = []
+    letters: list[str] = []
     for character in characters(text, spaces=False):
         whole = not is_syllable(character)
         letters += [character] if whole else unicodedata.normalize("NFD", character)

@@ -1,0 +1,1 @@
+"""Adapters of speech LLMs as files: peft folders, and full weights that they are merged into."""
