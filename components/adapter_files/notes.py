@@ -7,12 +7,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import fiddle as fdl
 
 from core import registry
-from core.errors import CheckpointError, RegistryError
+from core.config.types import coerce
+from core.errors import CheckpointError, ConfigError, RegistryError
 
 NOTES = "sori.json"
 FORMAT = 1
@@ -24,12 +25,14 @@ class Notes:
 
     Args:
         language: that the prompt names; None for none.
+        prompt_chunks: most chunks of audio under one prompt.
         text: component and options of the normal form, None for texts as written.
         model: quantisation, dtype and other settings of the model.
         base: identity of the base model; None in a folder that is a model itself.
     """
 
     language: str | None = None
+    prompt_chunks: int = 1
     text: Mapping[str, Any] | None = None
     model: Mapping[str, Any] = field(default_factory=dict)
     base: Mapping[str, Any] | None = None
@@ -39,6 +42,7 @@ class Notes:
         content = {
             "sori": FORMAT,
             "language": self.language,
+            "prompt_chunks": self.prompt_chunks,
             "text": self.text,
             "model": dict(self.model),
             "base": self.base,
@@ -58,6 +62,7 @@ class Notes:
                 raise CheckpointError(f"{file}: format {found['sori']}; expected {FORMAT}")
             return cls(
                 language=found["language"],
+                prompt_chunks=int(found["prompt_chunks"]),
                 text=found["text"],
                 model=dict(found["model"]),
                 base=found["base"],
@@ -77,7 +82,7 @@ def described(component: object) -> dict[str, Any] | None:
     if identity is None or not all(hasattr(component, name) for name in names):
         return None
     options = {name: getattr(component, name) for name in names}
-    plain = {name: str(v) if isinstance(v, Path) else v for name, v in options.items()}
+    plain = {n: str(v.resolve()) if isinstance(v, Path) else v for n, v in options.items()}
     return {"component": "/".join(identity), "options": plain}
 
 
@@ -89,9 +94,8 @@ def configured(text: Mapping[str, Any], *, folder: Path) -> fdl.Config[Any]:
         if not label.startswith("text/"):
             raise CheckpointError(f"{place}: {label} is no component of kind text")
         component = registry.lookup_path(label)
-    except (KeyError, TypeError, ValueError, RegistryError) as error:
+        hints = get_type_hints(component.__init__)  # type: ignore[misc]
+        values = {n: coerce(v, hints[n], f"{label}.{n}") for n, v in options.items()}
+    except (KeyError, TypeError, ValueError, RegistryError, ConfigError) as error:
         raise CheckpointError(f"{place}: the normal form cannot be made: {error}") from error
-    try:
-        return fdl.Config(component, **options)
-    except TypeError as error:
-        raise CheckpointError(f"{place}: {label}: {error}") from error
+    return fdl.Config(component, **values)
