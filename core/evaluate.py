@@ -62,8 +62,6 @@ def _main(options: argparse.Namespace) -> int:
     given = [name for name in ("twin", "seeds", "rows") if getattr(options, name) is not None]
     if given:
         raise ConfigError(f"--{given[0]} is for probes; add --probe")
-    from core.contracts import Adapted
-
     model = load_from(options)
     sources = options.source or list(model.data.test_splits)
     if not sources:
@@ -71,7 +69,7 @@ def _main(options: argparse.Namespace) -> int:
             f"{options.run} names no test split; give a source, such as nemo:test.json"
         )
     print(f"weights {model.checkpoint}")
-    baseline = isinstance(model.task, Adapted) and not options.no_baseline
+    baseline = model.adapted and not options.no_baseline
     with json_lines(options.output) as write:
         reports = {
             source: _evaluate(model, source, worst=options.worst, baseline=baseline, write=write)

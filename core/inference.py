@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from lhotse.cut import MonoCut
 from core.checkpoint.format import ASSETS, read_inference_model
 from core.checkpoint.locate import resolve_checkpoint
 from core.checkpoint.match import load_strict
-from core.config.compose import compose_saved
+from core.config.compose import compose_config, compose_saved
 from core.contracts import (
     Adapted,
     DataModule,
@@ -26,11 +27,13 @@ from core.contracts import (
     TranscribingTask,
     Transcript,
 )
+from core.contracts.weights import ModelFolder
 from core.data.audio import AudioError, recording
 from core.data.speech import SpeechCollator
 from core.dist.ranks import pick_device
-from core.errors import CheckpointError
+from core.errors import CheckpointError, ConfigError
 from core.experiment import Experiment
+from core.model_folder import find_model_folder
 
 ROOM = 30.0
 """Seconds that a file takes up in a batch, at most, before it takes the place of several."""
@@ -45,12 +48,16 @@ class Model:
         data: of the run; opens sources for evaluation.
         checkpoint: that the weights are from.
         device: that the task computes on.
+        adapted: whether what it adds to a frozen model can be taken away for comparison.
+        notes: lines on what the user should know of how it was loaded.
     """
 
     task: TranscribingTask
     data: DataModule
     checkpoint: Path
     device: torch.device
+    adapted: bool = False
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,12 +69,16 @@ class Loaded:
         data: of the run.
         checkpoint: that the weights are from.
         experiment: that the task is of; its trackers are not started.
+        adapted: whether what it adds to a frozen model can be taken away for comparison.
+        notes: lines on what the user should know of how it was loaded.
     """
 
     task: Task
     data: DataModule
     checkpoint: Path
     experiment: Experiment
+    adapted: bool = False
+    notes: tuple[str, ...] = ()
 
 
 def load_model(
@@ -76,23 +87,26 @@ def load_model(
     device: Literal["auto", "cpu", "cuda"] = "auto",
     weights: Literal["best", "latest"] = "best",
     overrides: Sequence[str] = (),
+    base: str | None = None,
 ) -> Model:
     """Rebuild a model from what its checkpoint holds: configuration, assets, weights.
 
     Averaged weights are used where the run kept them.
 
     Args:
-        target: run directory, its checkpoints folder, or one checkpoint.
+        target: run directory, its checkpoints folder, one checkpoint, or a folder of weights that
+            stands for a model, such as an adapter.
         device: to compute on.
         weights: which checkpoint of a run.
         overrides: of the saved configuration, such as ``task.decoder=@decoder/prefix_beam``.
+        base: frozen model that a folder of weights is used with; None for the one it names.
 
     Raises:
         CheckpointError: nothing complete is there, its weights do not fit its configuration, or
             the task does not transcribe.
         ConfigError: the saved configuration or an override is not valid.
     """
-    loaded = load_task(target, weights=weights, overrides=overrides)
+    loaded = load_task(target, weights=weights, overrides=overrides, base=base)
     if not isinstance(loaded.task, TranscribingTask):
         probing = isinstance(loaded.task, ProbingTask)
         hint = f"; python -m core.evaluate {target} --probe tells what it learnt" if probing else ""
@@ -102,7 +116,14 @@ def load_model(
         )
     place = pick_device(device, 0)
     loaded.task.to(place).eval()
-    return Model(task=loaded.task, data=loaded.data, checkpoint=loaded.checkpoint, device=place)
+    return Model(
+        task=loaded.task,
+        data=loaded.data,
+        checkpoint=loaded.checkpoint,
+        device=place,
+        adapted=loaded.adapted,
+        notes=loaded.notes,
+    )
 
 
 def load_task(
@@ -110,6 +131,7 @@ def load_task(
     *,
     weights: Literal["best", "latest"] = "best",
     overrides: Sequence[str] = (),
+    base: str | None = None,
 ) -> Loaded:
     """Rebuild a task of any kind, on the CPU; see :func:`load_model`.
 
@@ -117,6 +139,14 @@ def load_task(
         CheckpointError: nothing complete is there, or its weights do not fit its configuration.
         ConfigError: the saved configuration or an override is not valid.
     """
+    folder = find_model_folder(target)
+    if folder is not None:
+        return _load_folder(folder, target, overrides=overrides, base=base)
+    if base is not None:
+        raise ConfigError(
+            f"--base {base}: {target} is a run, which has its own base; override it with "
+            "--set task.model.base=FOLDER, if that is the same model in another place"
+        )
     checkpoint = resolve_checkpoint(target, prefer=weights)
     composed = compose_saved(checkpoint, overrides)
     experiment: Experiment = fdl.build(composed.config)
@@ -125,7 +155,34 @@ def load_task(
     experiment.task.setup(context)
     load_strict(experiment.task, read_inference_model(checkpoint), source=str(checkpoint))
     return Loaded(
-        task=experiment.task, data=experiment.data, checkpoint=checkpoint, experiment=experiment
+        task=experiment.task,
+        data=experiment.data,
+        checkpoint=checkpoint,
+        experiment=experiment,
+        adapted=isinstance(experiment.task, Adapted),
+    )
+
+
+def _load_folder(
+    folder: ModelFolder, target: Path, *, overrides: Sequence[str], base: str | None
+) -> Loaded:
+    """Build the task that a folder of weights is for, and load them."""
+    config = folder.experiment(base=base)
+    compose_config(config, overrides)
+    experiment: Experiment = fdl.build(config)
+    with tempfile.TemporaryDirectory(prefix="sori-") as assets:
+        notes = folder.write_assets(Path(assets), experiment.task)
+        context = RunContext(assets=Path(assets), training=False, seed=experiment.seed)
+        experiment.data.setup(context)
+        experiment.task.setup(context)
+    report = folder.load(experiment.task)
+    return Loaded(
+        task=experiment.task,
+        data=experiment.data,
+        checkpoint=target,
+        experiment=experiment,
+        adapted=folder.adapts and isinstance(experiment.task, Adapted),
+        notes=(*notes, *report.notes),
     )
 
 

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 def model_parser(module: str, description: str | None) -> argparse.ArgumentParser:
     """Return a command line that names a run and how to load it."""
     made = argparse.ArgumentParser(prog=f"python -m {module}", description=description)
-    made.add_argument("run", type=Path, help="run directory or single checkpoint")
+    made.add_argument(
+        "run", type=Path, help="run directory, single checkpoint, or adapter directory"
+    )
+    made.add_argument("--base", metavar="MODEL", help="folder or id that an adapter is used with")
     made.add_argument("--weights", choices=("best", "latest"), default="best")
     made.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     made.add_argument(
@@ -31,9 +34,16 @@ def load_from(options: argparse.Namespace) -> Model:
     # Imported late: --help must not wait for torch.
     from core.inference import load_model
 
-    return load_model(
-        options.run, device=options.device, weights=options.weights, overrides=options.set
+    model = load_model(
+        options.run,
+        device=options.device,
+        weights=options.weights,
+        overrides=options.set,
+        base=options.base,
     )
+    for note in model.notes:
+        print(f"note: {note}", file=sys.stderr)
+    return model
 
 
 def exit_status(command: Callable[[argparse.Namespace], int], options: argparse.Namespace) -> int:

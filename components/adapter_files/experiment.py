@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import fiddle as fdl
@@ -70,8 +71,11 @@ def notes_of(module: nn.Module, *, base: dict[str, Any] | None) -> tuple[Notes, 
         base: identity of its base model.
     """
     llm = speech_llm_of(module)
-    settings = {"quantization": llm.quantization, "dtype": llm.dtype}
-    settings |= {"max_new_tokens": llm.max_new_tokens}
+    settings: dict[str, Any] = {
+        "quantization": llm.quantization,
+        "dtype": llm.dtype,
+        "max_new_tokens": llm.max_new_tokens,
+    }
     if not isinstance(module, SpeechAdapterTask):
         return Notes(model=settings, base=base), []
     text = None if module.text is None else described(module.text)
@@ -86,7 +90,7 @@ def notes_of(module: nn.Module, *, base: dict[str, Any] | None) -> tuple[Notes, 
     return made, ["its normal form of texts cannot be kept; set task.text to score"] if lost else []
 
 
-def text_of(notes: Notes | None, *, folder: Any) -> fdl.Config[Any] | None:  # noqa: ANN401
+def text_of(notes: Notes | None, *, folder: Path) -> fdl.Config[Any] | None:
     """Return the normal form that a folder names, None for none. Raises CheckpointError."""
     if notes is None or notes.text is None:
         return None

@@ -1,4 +1,4 @@
-"""``sori.json``: what an adapter was trained with, beside it, for whoever uses it without its run."""
+"""``sori.json``: what an adapter was trained with, for whoever uses it without its run."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import fiddle as fdl
-from torch import Tensor, nn
+from torch import nn
 
 from components.adapter_files.experiment import experiment_of, notes_of, speech_llm_of, text_of
 from components.adapter_files.folder import (
@@ -222,15 +222,3 @@ def _write_settings(llm: SpeechLLM, folder: Path, *, base: str) -> None:
         settings.save_pretrained(str(folder))
     finally:
         settings.base_model_name_or_path, settings.inference_mode = before
-
-
-def tensors_of(llm: SpeechLLM) -> dict[str, tuple[Tensor, Tensor]]:
-    """Return A and B of each adapted module, by the module's name."""
-    state = llm.adapter_state()
-    return {
-        name: (
-            state[f"base_model.model.{name}.lora_A.weight"],
-            state[f"base_model.model.{name}.lora_B.weight"],
-        )
-        for name in modules(state)
-    }

@@ -52,11 +52,12 @@ def require_same(found: Fingerprint, context: RunContext, *, folder: Path) -> No
     if kept.digest != found.digest:
         raise CheckpointError(
             f"{folder} is not the base model that this adapter was trained on: "
-            f"{'; '.join(_differences(kept, found))}"
+            f"{'; '.join(differences(kept, found))}"
         )
 
 
-def _differences(kept: Fingerprint, found: Fingerprint) -> list[str]:
+def differences(kept: Fingerprint, found: Fingerprint) -> list[str]:
+    """Say in what a base differs from the one that was kept, a line each."""
     lines = [] if kept.fields["config"] == found.fields["config"] else ["its settings differ"]
     then, now = kept.fields["weights"], found.fields["weights"]
     lines += [f"{name} is not there" for name in then if name not in now]

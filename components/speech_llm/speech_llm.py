@@ -200,21 +200,29 @@ class SpeechLLM(nn.Module):
             ConfigError: the language cannot be asked for.
             DataError: chunks do not fit the rows, or a transcript holds the audio token.
         """
-        model, prompt = self._ready.base.model, self._ready.prompt
-        rows = row_counts(encoded, chunks, samples, self.family)
-        asked = requests(prompt, rows=rows, chunks=chunks, language=language)
-        examples = answered(prompt, asked, texts, encoded.device)
+        hidden, labels = self._before_answers(encoded, chunks, texts, language, samples)
         with torch.autocast(encoded.device.type, enabled=False):
-            hidden = model.model.language_model(
-                inputs_embeds=self._embedded(examples, encoded, rows),
-                attention_mask=examples.mask,
-                use_cache=False,
-            ).last_hidden_state
-            labels = examples.at_answers(examples.ids)
-            total, correct = answer_likelihood(
-                examples.at_answers(hidden, shift=-1), model.lm_head, labels
-            )
-        return Scored(total, torch.tensor(labels.numel(), device=total.device), correct)
+            total, correct = answer_likelihood(hidden, self._ready.base.model.lm_head, labels)
+        return SpeechLoss(total, torch.tensor(labels.numel(), device=total.device), correct)
+
+    @torch.no_grad()
+    def logits(
+        self,
+        encoded: Tensor,
+        chunks: Sequence[int],
+        texts: Sequence[str],
+        language: str | None,
+        *,
+        samples: Sequence[int] | Tensor | None = None,
+    ) -> Tensor:
+        """Return the (N, V) float32 logits that :meth:`loss` is of, for all N label tokens.
+
+        They take 4 N V bytes, so this is for comparing models on a few texts.
+        """
+        hidden, _ = self._before_answers(encoded, chunks, texts, language, samples)
+        with torch.autocast(encoded.device.type, enabled=False):
+            found: Tensor = self._ready.base.model.lm_head(hidden).float()
+        return found
 
     def label_counts(self, texts: Sequence[str]) -> Tensor:
         """Return the (B,) int64 label tokens of transcripts, their ends included."""
@@ -293,6 +301,27 @@ class SpeechLLM(nn.Module):
         if self._loaded is None:
             raise ConfigError("the speech LLM has no weights yet; setup() loads them")
         return self._loaded
+
+    def _before_answers(
+        self,
+        encoded: Tensor,
+        chunks: Sequence[int],
+        texts: Sequence[str],
+        language: str | None,
+        samples: Sequence[int] | Tensor | None,
+    ) -> tuple[Tensor, Tensor]:
+        """Return the (N, D) states before the label tokens, and the (N,) tokens."""
+        model, prompt = self._ready.base.model, self._ready.prompt
+        rows = row_counts(encoded, chunks, samples, self.family)
+        asked = requests(prompt, rows=rows, chunks=chunks, language=language)
+        examples = answered(prompt, asked, texts, encoded.device)
+        with torch.autocast(encoded.device.type, enabled=False):
+            hidden = model.model.language_model(
+                inputs_embeds=self._embedded(examples, encoded, rows),
+                attention_mask=examples.mask,
+                use_cache=False,
+            ).last_hidden_state
+        return examples.at_answers(hidden, shift=-1), examples.at_answers(examples.ids)
 
     def _embedded(self, examples: Examples, encoded: Tensor, rows: Sequence[int]) -> Tensor:
         """Return (B, L, D) embeddings of tokens, with projected rows in the audio's place."""

@@ -136,6 +136,19 @@ def compose_saved(directory: Path, tokens: Sequence[str], *, allow: Iterable[str
     return Composed(config=config, changes=changes, knobs=knobs, target=str(directory))
 
 
+def compose_config(config: fdl.Config[Experiment], tokens: Sequence[str]) -> list[str]:
+    """Apply overrides to a configuration in place; return a line for each edit.
+
+    Raises:
+        ConfigErrors: all problems of all tokens, and required arguments that nothing set.
+    """
+    sorted_tokens = sort_tokens(tokens, None)
+    problems, changes = list(sorted_tokens.problems), list[str]()
+    _apply_overrides(config, sorted_tokens.overrides, {}, changes, problems)
+    _raise_if_any(problems + _missing(config))
+    return changes
+
+
 def _knob_values(
     file: ExperimentFile, texts: Mapping[str, str], told: Mapping[str, str]
 ) -> tuple[dict[str, Any], list[str]]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from pathlib import Path
+from typing import Any, Protocol
 
+import fiddle as fdl
 from torch import nn
 
 from core.checkpoint.start import StartReport
@@ -32,4 +34,32 @@ class Weights(Protocol):
 
         Raises:
             CheckpointError: the module has no form there, or the file cannot be written.
+        """
+
+
+class ModelFolder(Weights, Protocol):
+    """Weights that say how they are to be used, so that their folder stands for a model."""
+
+    adapts: bool
+    """Whether they add to a frozen model that they can be compared with."""
+
+    @classmethod
+    def claims(cls, folder: Path) -> bool:
+        """Return whether a folder is of this form."""
+
+    def experiment(self, *, base: str | None) -> fdl.Config[Any]:
+        """Return the configuration of an experiment whose task the weights are for.
+
+        Args:
+            base: the frozen model, where the user names one.
+
+        Raises:
+            SoriError: the folder is damaged, or does not say enough.
+        """
+
+    def write_assets(self, assets: Path, module: nn.Module) -> list[str]:
+        """Write the assets of a run into a folder, for a task that was built and is not set up.
+
+        Returns:
+            Lines on what the user should know.
         """
