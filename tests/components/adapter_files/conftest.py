@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -16,6 +17,15 @@ from components.tasks.speech_adapter import SpeechAdapterTask
 from components.text.normalizer import TextNormalizer
 from core.contracts import FeatureBatch, RunContext
 
+
+class Texts(NamedTuple):
+    """Transcripts without and with the adapter."""
+
+    alone: list[str]
+    adapted: list[str]
+
+
+TOKENS = 6
 Make = Callable[..., SpeechAdapterTask]
 
 
@@ -40,23 +50,39 @@ def make(base: Path, tmp_path: Path) -> Make:
         lora: LoRA | None = None,
         quantization: Quantization = "none",
     ) -> SpeechAdapterTask:
-        task = SpeechAdapterTask(
-            model=SpeechLLM(
-                base=str(folder),
-                lora=lora or LoRA(),
-                quantization=quantization,
-                dtype="float32" if quantization == "none" else "bf16",
-                max_new_tokens=12,
-            ),
-            language="ko",
-            text=TextNormalizer(kspon="orthographic"),
-        )
+        task = SpeechAdapterTask(**settings(folder, lora=lora, quantization=quantization))
         task.setup(RunContext(assets=tmp_path / "assets"))
         if trained:
             train(task)
         return task.eval()
 
     return made
+
+
+def settings(
+    folder: Path, *, lora: LoRA | None = None, quantization: Quantization = "none"
+) -> dict[str, Any]:
+    """Return the arguments of a task on a base."""
+    model = SpeechLLM(
+        base=str(folder),
+        lora=lora or LoRA(),
+        quantization=quantization,
+        dtype="float32" if quantization == "none" else "bf16",
+        max_new_tokens=TOKENS,
+    )
+    return {"model": model, "language": "ko", "text": TextNormalizer(kspon="orthographic")}
+
+
+@pytest.fixture(scope="session")
+def texts(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Texts:
+    """What the base alone hears, and the base with its adapter."""
+    task = SpeechAdapterTask(**settings(base))
+    task.setup(RunContext(assets=tmp_path_factory.mktemp("assets")))
+    alone = heard(task.eval())
+    train(task)
+    adapted = heard(task)
+    assert alone != adapted
+    return Texts(alone=alone, adapted=adapted)
 
 
 def train(task: SpeechAdapterTask, *, seed: int = 1) -> None:
@@ -69,15 +95,15 @@ def train(task: SpeechAdapterTask, *, seed: int = 1) -> None:
 
 
 def heard(task: SpeechAdapterTask) -> list[str]:
-    """Return transcripts of three utterances, one of them of two chunks."""
+    """Return transcripts of two utterances, one of them of two chunks under one prompt."""
     generator = torch.Generator().manual_seed(5)
     batch = FeatureBatch(
-        ids=("a", "b", "c"),
-        texts=("", "", ""),
-        chunks=(1, 2, 1),
-        samples=torch.tensor([480_000, 700_000, 480_000]),
+        ids=("a", "b"),
+        texts=("", ""),
+        chunks=(1, 2),
+        samples=torch.tensor([480_000, 700_000]),
         sample_rate=16_000,
         chunk_seconds=30.0,
-        features=torch.randn(4, 128, 3000, generator=generator).clamp(-1.5, 1.5),
+        features=torch.randn(3, 128, 3000, generator=generator).clamp(-1.5, 1.5),
     )
     return [transcript.text for transcript in task.transcribe(batch)]
