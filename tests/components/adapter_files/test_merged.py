@@ -13,7 +13,8 @@ from components.speech_llm.lora import LoRA
 from components.speech_llm.tiny import write_tiny
 from core.errors import CheckpointError, ConfigError
 from core.inference import load_model
-from tests.components.adapter_files.conftest import Make, Texts, heard
+from tests.components.adapter_files.conftest import Make, Texts
+from tests.fixtures.adapters import heard
 
 MODEL = "model.safetensors"
 CHANGED = {f"multi_modal_projector.linear_{number}.weight" for number in (1, 2)}
@@ -56,7 +57,18 @@ def test_what_is_not_adapted_stays_as_it_was_stored(make: Make, base: Path, tmp_
 
 def test_a_quantised_base_is_merged_as_it_is_stored(make: Make, base: Path, tmp_path: Path) -> None:
     pytest.importorskip("bitsandbytes")
-    half = write_tiny(tmp_path / "half")
+    task = make(quantization="nf4", trained=True)
+    before = heard(task)
+    merged(tmp_path / "full").save(task)
+    model = load_model(tmp_path / "full", device="cpu")
+    assert model.task.model.quantization == "nf4"
+    assert heard(model.task) == before
+    stored, now = load_file(base / MODEL), load_file(tmp_path / "full" / MODEL)
+    assert {name for name in stored if not torch.equal(stored[name], now[name])} == CHANGED
+
+
+def test_weights_in_half_precision_are_rounded_once(make: Make, tmp_path: Path) -> None:
+    half = write_tiny(tmp_path / "half", hidden=32, layers=1)
     state = {name: v.to(torch.bfloat16) for name, v in load_file(half / MODEL).items()}
     save_file(state, half / MODEL, metadata={"format": "pt"})
     task = make(folder=half, quantization="nf4", trained=True)
@@ -73,11 +85,11 @@ def test_a_quantised_base_is_merged_as_it_is_stored(make: Make, base: Path, tmp_
 def test_an_adapter_of_other_layers_is_merged_by_name(
     make: Make, base: Path, tmp_path: Path
 ) -> None:
-    lora = LoRA(rank=2, targets=("model.language_model.layers.1.mlp.up_proj", "lm_head"))
+    lora = LoRA(rank=2, targets=("model.language_model.layers.0.mlp.up_proj", "lm_head"))
     task = make(trained=True, lora=lora)
     made = merge(base, deltas(task.model), into=tmp_path)
     assert set(made.changed) == {
-        "language_model.model.layers.1.mlp.up_proj.weight",
+        "language_model.model.layers.0.mlp.up_proj.weight",
         "language_model.lm_head.weight",
     }
     assert measure(task.model, tmp_path, language=None).largest < 1e-3
@@ -85,10 +97,10 @@ def test_an_adapter_of_other_layers_is_merged_by_name(
 
 def test_shards_and_other_forms_of_the_weights(make: Make, base: Path, tmp_path: Path) -> None:
     transformers = pytest.importorskip("transformers")
-    sharded = write_tiny(tmp_path / "sharded")
+    sharded = write_tiny(tmp_path / "sharded", hidden=32, layers=1)
     model = transformers.VoxtralForConditionalGeneration.from_pretrained(sharded)
     (sharded / MODEL).unlink()
-    model.save_pretrained(sharded, max_shard_size="400KB")
+    model.save_pretrained(sharded, max_shard_size="40KB")
     for name in ("consolidated.safetensors", "pytorch_model.bin", "params.json", ".gitattributes"):
         (sharded / name).write_bytes(b"0")
     (sharded / "original").mkdir()
@@ -116,7 +128,7 @@ def test_where_tensors_lie_is_where_they_are(base: Path) -> None:
 def test_what_cannot_be_merged_is_refused_before_anything_is_written(
     make: Make, base: Path, tmp_path: Path
 ) -> None:
-    odd = write_tiny(tmp_path / "odd")
+    odd = write_tiny(tmp_path / "odd", hidden=32, layers=1)
     state = load_file(odd / MODEL)
     state["multi_modal_projector.linear_1.weight"] = torch.zeros(3, 3, dtype=torch.int8)
     del state["multi_modal_projector.linear_2.weight"]

@@ -14,7 +14,8 @@ from components.speech_llm.speech_llm import SpeechLLM
 from components.speech_llm.tiny import write_tiny
 from core.errors import CheckpointError
 from core.inference import load_model
-from tests.components.adapter_files.conftest import TOKENS, Make, Texts, heard
+from tests.components.adapter_files.conftest import Make, Texts
+from tests.fixtures.adapters import TOKENS, heard
 
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
@@ -47,7 +48,7 @@ def test_a_saved_adapter_gives_the_same_transcripts(
     fresh = make()
     report = weights(adapter).load(fresh)
     assert heard(fresh) == texts.adapted
-    assert report.lines()[0] == "4 tensors matched, 3,584 values"
+    assert report.lines()[0] == "4 tensors matched, 1,792 values"
     assert report.notes == ()
 
 
@@ -58,7 +59,7 @@ def test_it_opens_with_peft_alone(make: Make, adapter: Path, base: Path) -> None
         warnings.simplefilter("error", UserWarning)
         model = transformers.VoxtralForConditionalGeneration.from_pretrained(base)
         opened = peft.PeftModel.from_pretrained(model, adapter)
-    rows = torch.randn(7, 256, generator=torch.Generator().manual_seed(0))
+    rows = torch.randn(7, 128, generator=torch.Generator().manual_seed(0))
     ours = make(trained=True).model.net.base_model.model.model.multi_modal_projector
     theirs = opened.base_model.model.model.multi_modal_projector
     assert torch.equal(ours(rows), theirs(rows))
@@ -85,7 +86,7 @@ def test_the_folder_is_a_model_with_the_settings_of_its_task(
 def test_another_base_is_refused_unless_it_is_meant(
     make: Make, adapter: Path, tmp_path: Path
 ) -> None:
-    other = write_tiny(tmp_path / "other", seed=1)
+    other = write_tiny(tmp_path / "other", hidden=32, layers=1, seed=1)
     with pytest.raises(CheckpointError, match="not the base model that this adapter was trained"):
         load_model(adapter, device="cpu", base=str(other))
     (tmp_path / "assets" / "speech_llm_base.json").unlink()
@@ -199,7 +200,7 @@ def test_an_adapter_replaces_an_adapter_and_nothing_else(
     task = make(trained=True)
     lines = weights(adapter).save(task)
     assert lines[0].endswith("in place of the former adapter")
-    assert lines[1].startswith("4 tensors, 3,584 parameters, for ")
+    assert lines[1].startswith("4 tensors, 1,792 parameters, for ")
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "thesis.tex").touch()
     with pytest.raises(CheckpointError, match="is not empty and holds no adapter_config"):
