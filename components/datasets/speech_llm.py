@@ -156,9 +156,6 @@ class SpeechLLMData:
         self._splits.setup(context)
         if not context.training:
             return
-        if any(split not in self.features for split in names):
-            # Loads transformers before workers do, each for itself, or says that it is missing.
-            _ = self._extractor.settings
         with main_rank_first(context):
             for split in names:
                 corpus = self._splits.train if split == TRAIN else self._splits.evaluation(split)
@@ -225,6 +222,7 @@ class SpeechLLMData:
         store = self._store(split, corpus)
         if store is not None:
             return CachedFeatures(store=store, transcripts=transcripts)
+        self._extractor.load()
         return AudioFeatures(extractor=self._extractor, dtype=self.dtype, transcripts=transcripts)
 
     def _store(self, split: str, corpus: Corpus) -> StoredFeatures | None:

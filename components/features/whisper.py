@@ -60,6 +60,14 @@ class WhisperFeatures:
 
         return {**self._extractor.to_dict(), "transformers": transformers.__version__}
 
+    def load(self) -> None:
+        """Import transformers now, once for all workers that are forked from this process.
+
+        Raises:
+            ConfigError: it is not installed.
+        """
+        _ = self._extractor
+
     def __call__(self, audio: Tensor) -> Tensor:
         """Map (S,) float32 samples to (chunks, 128, 3000) float32.
 

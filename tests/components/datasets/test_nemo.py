@@ -10,7 +10,7 @@ import soundfile
 
 from components.datasets.nemo import NemoSource
 from core.data.audio import AudioError, load_audio
-from core.data.source import Source, StreamSource
+from core.data.source import Described, Source, StreamSource
 from core.errors import DataError
 from tests.core.data.corpus_files import RATE, tone, write_lines, write_wav
 
@@ -39,6 +39,23 @@ def test_a_line_becomes_a_cut(tmp_path: Path) -> None:
     assert (load_audio(cut, sample_rate=RATE) == tone(2.0)[8000:24000]).all()
     assert source.cut(1).id == "u.wav"
     assert list(source.texts()) == ["소리"]
+
+
+def test_a_line_tells_all_but_the_recording_without_the_audio(tmp_path: Path) -> None:
+    write_wav(tmp_path / "u.wav", 2.0)
+    lines = [
+        row(text="소리", offset=0.5, speaker="kim", lang="ko"),
+        {"audio_filepath": "u.wav", "offset": 0.25, "id": "rest"},
+    ]
+    source = opened(write_lines(tmp_path / "m.jsonl", lines))
+    assert isinstance(source, Described)
+    cuts = [source.cut(number) for number in range(2)]
+    (tmp_path / "u.wav").unlink()
+    for number, cut in enumerate(cuts):
+        told = source.described(number)
+        assert not told.has_recording
+        assert (told.id, told.start, told.duration) == (cut.id, cut.start, cut.duration)
+        assert told.supervisions == cut.supervisions
 
 
 def test_an_id_of_its_own_names_an_utterance(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from components.features.whisper import (
     chunk_count,
     frame_count,
     restore,
+    restore_into,
     trim,
 )
 from core.errors import DataError
@@ -135,3 +136,15 @@ def test_settings_name_the_extractor_and_its_version() -> None:
     assert settings["feature_size"] == 128
     assert settings["n_samples"] == 480_000
     assert settings["transformers"] == transformers.__version__
+
+
+def test_the_constant_is_rounded_as_torch_rounds() -> None:
+    """Every float32 of 2,000 bit patterns around midpoints, and what a processor gives."""
+    patterns = torch.arange(0x3F7F7F00, 0x3F7F7F00 + 2000, dtype=torch.int32)
+    numbers = torch.cat([patterns.view(torch.float32), -patterns.view(torch.float32)])
+    frames = np.zeros((128, frame_count(160)), dtype=np.int16)
+    room = np.empty((1, 128, 3000), dtype=np.int16)
+    wanted = numbers.bfloat16().view(torch.int16).tolist()
+    for number, bits in zip(numbers.tolist(), wanted, strict=True):
+        restore_into(room[:, :, :10], frames, number, 160)
+        assert room[0, 5, 9] == bits, number

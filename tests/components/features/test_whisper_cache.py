@@ -36,6 +36,20 @@ def test_cached_features_are_those_of_the_audio(tmp_path: Path, dtype: StoredDty
         assert torch.equal(cache(str(samples)), wanted)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bf16"])
+def test_a_batch_holds_the_chunks_of_all(tmp_path: Path, dtype: StoredDtype) -> None:
+    store(tmp_path, settings=cache_fingerprint(), dtype=dtype)
+    cache = WhisperCache(folder=tmp_path)
+    names = [str(samples) for samples in (*SAMPLES, *reversed(SAMPLES))]
+    batch = cache.batch(names)
+    assert batch.shape == (6, 128, 3000)
+    assert batch.is_contiguous()
+    assert torch.equal(batch, torch.cat([cache(name) for name in names]))
+    assert [cache.samples(name) for name in names] == [int(name) for name in names]
+    assert cache.batch([]).shape == (0, 128, 3000)
+    assert cache.batch([]).dtype == DTYPES[dtype]
+
+
 @pytest.mark.parametrize(
     ("change", "told"),
     [

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 from lhotse.cut import Cut
 
-from core.contracts import Batch, RunContext
+from core.contracts import Batch, FixedRows, RunContext
 from core.data.audio import AudioError
 from core.data.collate import Key
 from core.data.corpora import open_corpus
@@ -60,6 +62,55 @@ def test_each_utterance_is_left_out_for_one_reason(tmp_path: Path) -> None:
         "longer than max_seconds=1.5",
     ]
     assert "2 utterances" in lines[1]
+
+
+def chunked(tmp_path: Path, count: int) -> Corpus:
+    manifest = write_corpus(tmp_path, [0.3 + 0.1 * (n % 5) for n in range(count)])
+    return open_corpus(
+        name="split",
+        uri=f"nemo:{manifest}",
+        options=replace(
+            options(),
+            plan=PlanOptions(batch_seconds=8.0, max_utterances=4),
+            chunk_seconds=1.0,
+            fixed_rows=True,
+        ),
+        context=RunContext(assets=tmp_path),
+        cache_dir=tmp_path / "cache",
+    )
+
+
+def test_batches_of_fixed_rows_say_how_many(tmp_path: Path) -> None:
+    corpus = chunked(tmp_path, 11)
+    collator = SpeechCollator(sample_rate=RATE, channel="refuse", tokenizer=None)
+    stream = corpus.train_stream(collator)
+    assert isinstance(stream, FixedRows)
+    assert stream.rows_per_batch == 4
+    assert sorted(len(batch) for batch in stream) == [3, 4, 4]
+    (line,) = [line for line in corpus.summary() if "padding" in line]
+    assert "3 batches of up to 4 utterances, 51.8% padding" in line, "5.3 s of 11 chunks"
+    assert not isinstance(opened(corpus.uri, tmp_path).train_stream(collator), FixedRows)
+
+
+class Names:
+    """A collator that needs no audio."""
+
+    needs_audio: Literal[False] = False
+
+    def __call__(self, cuts: Iterable[Cut | AudioError], key: Key) -> Any:
+        return [cut.utterance if isinstance(cut, AudioError) else cut.id for cut in cuts]
+
+
+def test_a_collator_without_audio_gets_rows_whose_audio_is_gone(tmp_path: Path) -> None:
+    corpus = chunked(tmp_path, 4)
+    for path in tmp_path.glob("wavs/*"):
+        path.unlink()
+    assert [sorted(batch) for batch in corpus.train_stream(Names())] == [  # type: ignore[call-overload]
+        [f"wavs/{number:03d}.wav" for number in range(4)]
+    ]
+    collator = SpeechCollator(sample_rate=RATE, channel="refuse", tokenizer=None)
+    (batch,) = corpus.train_stream(collator)
+    assert [item.reason for item in batch.skipped] == ["missing file"] * 4
 
 
 @pytest.mark.parametrize("training", [True, False])

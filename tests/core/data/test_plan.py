@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from core.data.plan import (
     Indices,
     PlanOptions,
+    occupied_seconds,
     padding_share,
     plan_epoch,
     plan_evaluation,
@@ -180,3 +181,22 @@ def test_drop_last_changes_no_plan_that_does_not_use_it() -> None:
         for drop_last in (False, True)
     )
     assert {tuple(batch) for batch in plain} == {tuple(batch) for batch in full}
+
+
+def test_utterances_occupy_whole_chunks() -> None:
+    seconds = np.array([0.0, 3.0, 29.99, 30.0, 30.01, 60.0, 61.0], dtype=np.float32)
+    whole = occupied_seconds(seconds, least=0.0, chunk=30.0)
+    assert whole.tolist() == [30, 30, 30, 30, 60, 60, 90]
+    assert occupied_seconds(seconds, least=35.0, chunk=30.0).tolist() == [60] * 6 + [90]
+    kept = occupied_seconds(seconds, least=5.0, chunk=0.0)
+    assert kept.tolist() == [5, 5, *seconds[2:].tolist()]
+
+
+def test_utterances_of_one_chunk_meet_whatever_their_lengths() -> None:
+    seconds = np.linspace(3, 25, 64).astype(np.float32)
+    whole = occupied_seconds(seconds, least=0.0, chunk=30.0)
+    options = PlanOptions(batch_seconds=8 * 30.0, max_utterances=8)
+    batches = plan_epoch(whole, options, seed=0, epoch=0)
+    assert [len(batch) for batch in batches] == [8] * 8
+    spreads = [float(np.ptp(seconds[batch])) for batch in batches]
+    assert min(spreads) > 5, "sorted by length, each batch would span three seconds"
