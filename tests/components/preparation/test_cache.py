@@ -14,9 +14,14 @@ import pytest
 import soundfile
 import torch
 
+from components.features.encoder_cache import EncoderCache, encoder_fingerprint
 from components.features.whisper import WhisperFeatures
 from components.features.whisper_cache import WhisperCache
 from components.preparation.cache import Cache
+from components.speech_llm.lora import LoRA
+from components.speech_llm.speech_llm import SpeechLLM
+from components.speech_llm.tiny import write_tiny
+from core.contracts import RunContext
 from core.data.resample import resampled
 from core.errors import ConfigError, DataError
 from core.prepare import main
@@ -159,6 +164,44 @@ def test_what_cannot_be_a_corpus_is_refused(
     empty = manifest(tmp_path, [{"audio_filepath": "gone.wav"}])
     assert main(["cache", str(empty), str(tmp_path / "none"), "--workers", "1"]) == 4
     assert "there is not one" in capsys.readouterr().err
+
+
+def test_every_kind_of_audio_is_encoded_as_it_sounds(
+    corpus: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Through the command; then as the model in training would encode the features."""
+    base, folder = write_tiny(corpus.parent / "base"), corpus.parent / "out"
+    arguments = ["cache", str(corpus), str(folder), "--workers", "1", "--shard-mb", "0.5"]
+    arguments += ["--encoder", str(base), "--quantization", "none", "--dtype", "float32"]
+    assert main([*arguments, "--device", "cpu", "--verify"]) == 0
+    said = capsys.readouterr().out
+    assert f"{folder}: encoder outputs of 7 utterances, 7 made now" in said
+    assert "checksums verified: 7" in said
+    model = SpeechLLM(base=str(base), lora=LoRA(), quantization="none", dtype="float32")
+    (corpus.parent / "assets").mkdir()
+    model.setup(RunContext(assets=corpus.parent / "assets"))
+    made = encoder_fingerprint(base=str(base), quantization="none", dtype="float32")
+    cache = EncoderCache(folder=folder, expected=made)
+    for name in GOOD:
+        features = WhisperFeatures()(decoded_once(corpus.parent / name))
+        assert torch.equal(cache.batch([name]), model.encode(features)), name
+    assert cache.batch(["long.flac"]).shape == (3, 375, 256)
+    assert main([*arguments, "--device", "cpu"]) == 0, "a second run makes nothing"
+    assert "0 made now" in capsys.readouterr().out
+    assert main([*arguments[:-4], "--quantization", "nf4", "--dtype", "float32"]) == 4
+    assert "encoder.quantization: 'none' there, 'nf4' expected" in capsys.readouterr().err
+    assert main(arguments[:7]) == 4, "features do not go into a folder of encoder outputs"
+    assert "encoder" in capsys.readouterr().err
+
+
+def test_an_encoder_that_is_not_there_is_one_line(
+    corpus: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = corpus.parent / "none"
+    assert main(["cache", str(corpus), str(folder), "--encoder", str(corpus.parent / "gone")]) == 5
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "config.json" in line
+    assert not folder.exists()
 
 
 @pytest.mark.slow
