@@ -24,6 +24,8 @@ from core.data.audio import AudioError, load_audio
 from core.data.feature_index import DTYPES, StoredDtype
 from core.errors import TrainingError
 
+_EXTRACTOR = "transformers.models.whisper.feature_extraction_whisper"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CacheJob:
@@ -113,7 +115,8 @@ def extracted(jobs: Iterator[CacheJob], *, workers: int) -> Iterator[Extracted |
     """
     running: deque[Future[Extracted | Outcome]] = deque()
     context = get_context("forkserver")
-    context.set_forkserver_preload([__name__])
+    # Importing the extractor takes seconds, which every process would need for itself.
+    context.set_forkserver_preload([__name__, _EXTRACTOR])
     with ProcessPoolExecutor(workers, mp_context=context, initializer=begin) as pool:
         try:
             for job in jobs:
