@@ -102,13 +102,11 @@ class Cache:
             try:
                 jobs = self._jobs(source, writer, failures, counts)
                 for result in extracted(jobs, workers=workers):
-                    if isinstance(result, Extracted):
-                        writer.add(result.id, *form.stored(result))
-                        failures.note(Outcome(id=result.id, audio=""))
+                    outcome = _store(result, form, writer)
+                    failures.note(outcome)
+                    if isinstance(result, Extracted) and outcome.fault is None:
                         notes.update(result.notes)
-                    else:
-                        failures.note(result)
-                    counts["made" if isinstance(result, Extracted) else "failed"] += 1
+                    counts["made" if outcome.fault is None else "failed"] += 1
                     progress()
                 writer.finish()
             finally:
@@ -217,3 +215,15 @@ def _fail(
 ) -> None:
     failures.note(Outcome(id=identity, audio=audio, fault=fault))
     counts["failed"] += 1
+
+
+def _store(result: Extracted | Outcome, form: CacheForm, writer: FeatureWriter) -> Outcome:
+    """Store what was extracted; an encoder may refuse it, such as audio of several chunks."""
+    if isinstance(result, Outcome):
+        return result
+    try:
+        array, values = form.stored(result)
+    except DataError as error:
+        return Outcome(id=result.id, audio="", fault=("refused by the encoder", str(error)))
+    writer.add(result.id, array, values)
+    return Outcome(id=result.id, audio="")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -15,10 +14,8 @@ from components.features.encoder_cache import EncoderCache, encoder_fingerprint
 from components.features.whisper import Trimmed, restore
 from components.features.whisper_cache import WhisperCache, cache_fingerprint
 from components.preparation.cache_work import Extracted
-from components.speech_llm.lora import LoRA
+from components.speech_llm.encoding import FrozenEncoder
 from components.speech_llm.quantization import Quantization
-from components.speech_llm.speech_llm import SpeechLLM
-from core.contracts import RunContext
 from core.data.feature_index import StoredDtype
 from core.data.feature_shards import FeatureReader
 from core.data.fingerprint import Fingerprint
@@ -80,8 +77,8 @@ class EncoderSettings:
 class EncoderForm:
     """What a frozen encoder makes of the features: (chunks x R, W), every row of every chunk.
 
-    An utterance is encoded by itself, so that its rows do not depend on what is encoded with it or
-    on where a run that was stopped goes on.
+    A chunk is encoded by itself, so its rows do not depend on what is encoded with it, nor on
+    where a run that was stopped goes on.
 
     Args:
         settings: of the encoder; its weights are loaded when the first utterance comes.
@@ -91,7 +88,7 @@ class EncoderForm:
 
     def __init__(self, settings: EncoderSettings) -> None:
         self._settings = settings
-        self._model: SpeechLLM | None = None
+        self._encoder: FrozenEncoder | None = None
         self.fingerprint = encoder_fingerprint(
             base=settings.base, quantization=settings.quantization, dtype=settings.dtype
         )
@@ -99,25 +96,22 @@ class EncoderForm:
     def stored(self, result: Extracted) -> tuple[Tensor, dict[str, float]]:
         """Return the rows of all chunks one after the other, samples and stamp."""
         trimmed = Trimmed(frames=result.tensor(), fill=result.fill, samples=result.samples)
-        features = restore(trimmed).to(self._settings.device)
-        chunks = features.shape[0]
-        encoded = self._loaded().encode(features, samples=[result.samples], chunks=[chunks])
+        features = restore(trimmed)
+        chunks = [features.shape[0]]
+        encoded = self._loaded()(features, chunks=chunks, samples=[result.samples])
         return encoded.flatten(0, 1), {"samples": result.samples, "audio": result.stamp}
 
     def open(self, folder: Path) -> FeatureReader:
         """Open a folder of encoder outputs."""
         return EncoderCache(folder=folder, expected=self.fingerprint).reader
 
-    def _loaded(self) -> SpeechLLM:
-        if self._model is None:
+    def _loaded(self) -> FrozenEncoder:
+        if self._encoder is None:
             settings = self._settings
-            model = SpeechLLM(
+            self._encoder = FrozenEncoder(
                 base=settings.base,
-                lora=LoRA(),
                 quantization=settings.quantization,
                 dtype=settings.dtype,
+                device=settings.device,
             )
-            with tempfile.TemporaryDirectory() as folder:
-                model.setup(RunContext(assets=Path(folder)))
-            self._model = model.to(settings.device).eval()
-        return self._model
+        return self._encoder
