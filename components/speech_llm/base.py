@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -85,8 +86,6 @@ def load_base(
     """
     folder, family = find_base(base)
     require("transformers")
-    import transformers
-
     choice = choose_attention(attention, dtype=DTYPES[dtype])
     settings: dict[str, Any] = {"dtype": DTYPES[dtype], "attn_implementation": choice.name}
     if quantization == "nf4":
@@ -94,19 +93,39 @@ def load_base(
             "quantization_config": nf4(projector=family.projector),
             "device_map": {"": "cpu"},
         }
-    try:
-        with quietly():
-            model = getattr(transformers, family.model_class).from_pretrained(
-                folder, local_files_only=True, use_safetensors=True, **settings
-            )
-    except (OSError, ValueError, RuntimeError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise CheckpointError(f"{folder} cannot be loaded as {family.title}: {reason}") from error
+    model = _loaded(folder, family, settings)
     model.requires_grad_(requires_grad=False)
     quantized = keep_differentiable(model) if quantization == "nf4" else 0
     return Base(
         model=model.eval(), folder=folder, family=family, attention=choice, quantized=quantized
     )
+
+
+def _loaded(folder: Path, family: Family, settings: Mapping[str, Any]) -> Any:  # noqa: ANN401
+    """Return the model of transformers, every weight of which came from the folder."""
+    import transformers
+    from safetensors import SafetensorError
+
+    try:
+        with quietly():
+            model, found = getattr(transformers, family.model_class).from_pretrained(
+                folder,
+                local_files_only=True,
+                use_safetensors=True,
+                output_loading_info=True,
+                **settings,
+            )
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise CheckpointError(f"{folder} cannot be loaded as {family.title}: {reason}") from error
+    # Left to itself, transformers draws what it does not find, and warns.
+    absent = sorted(map(str, [*found["missing_keys"], *found["mismatched_keys"]]))
+    if absent:
+        more = f" and {len(absent) - 3} more" if len(absent) > 3 else ""
+        raise CheckpointError(
+            f"{folder} has no weights of the right shape for {', '.join(absent[:3])}{more}"
+        )
+    return model
 
 
 def _family(file: Path) -> Family:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from components.features.whisper import WhisperFeatures
+from components.speech_llm.encoding import FrozenEncoder
 from components.speech_llm.lora import LoRA
 from components.speech_llm.speech_llm import SpeechLLM
 from components.speech_llm.tiny import write_tiny
@@ -55,10 +56,10 @@ def make(tiny: Path, tmp_path: Path) -> Maker:
 
 @pytest.fixture(scope="package")
 def audio() -> tuple[Tensor, ...]:
-    """Three recordings: 2 s, 40 s (two chunks) and 5 s; noise on the grid of 16 bits."""
+    """Recordings of 2 s and of 40 s, which are two chunks; noise on the grid of 16 bits."""
     generator = torch.Generator().manual_seed(0)
     found = []
-    for seconds in (2.0, 40.0, 5.01):
+    for seconds in (2.0, 40.0):
         noise = 0.1 * torch.randn(int(seconds * 16_000), generator=generator)
         found.append((noise * 32_768).round().clamp(-32_768, 32_767) / 32_768)
     return tuple(found)
@@ -66,10 +67,16 @@ def audio() -> tuple[Tensor, ...]:
 
 @pytest.fixture(scope="package")
 def features(audio: tuple[Tensor, ...]) -> Tensor:
-    """(4, 128, 3000) features of the recordings."""
+    """(3, 128, 3000) features of the recordings."""
     extract = WhisperFeatures()
     return torch.cat([extract(each) for each in audio])
 
 
-CHUNKS = (1, 2, 1)
-TEXTS = ("안녕하세요", "good morning", "x")
+@pytest.fixture(scope="package")
+def encoded(tiny: Path, features: Tensor) -> Tensor:
+    """(3, 375, 256) rows of the encoder in float32."""
+    return FrozenEncoder(base=str(tiny), quantization="none", dtype="float32")(features)
+
+
+CHUNKS = (1, 2)
+TEXTS = ("안녕하세요", "good day")

@@ -133,7 +133,5 @@ def _qwen() -> tuple[Any, Any]:
         pad_token_id=0,
         eos_token_id=END,
     )
-    processor = Qwen3ASRProcessor(
-        Qwen3ASRFeatureExtractor(), _tokenizer(), chat_template=TEMPLATE
-    )
+    processor = Qwen3ASRProcessor(Qwen3ASRFeatureExtractor(), _tokenizer(), chat_template=TEMPLATE)
     return Qwen3ASRForConditionalGeneration(config), processor
