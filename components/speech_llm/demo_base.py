@@ -21,7 +21,7 @@ from torch import Tensor
 from components.datasets.clinic import ClinicSource
 from components.datasets.demo_progress import progress
 from components.datasets.made_once import made_once
-from components.features.whisper import WhisperFeatures
+from components.features.whisper import CHUNK_FRAMES, HOP, NUM_BINS, SAMPLE_RATE
 from components.metrics.error_rate import ErrorCounts, characters, count_errors
 from components.speech_llm.base import find_base
 from components.speech_llm.missing import missing_files
@@ -33,11 +33,13 @@ from core.data.cache import default_cache
 
 LANGUAGE = "ko"
 
-_VERSION = 1
+_VERSION = 2
 _STEPS = 700
 _BATCH = 16
 _RATE = 3e-3
 _WARM_UP = 0.15
+_SILENCE_GROWS = 0.5
+"""Share of the steps in which the silence comes to count in full."""
 _HEARD = SampledSilence(heard=32)  # 2.56 s; the longest sentence of an adult takes 2.3 s.
 
 
@@ -108,10 +110,10 @@ def _train(model: Any, features: Tensor, texts: list[str], *, folder: Path, step
     )
     model.train()
     title = "demo: teaching the tiny base model how adults speak"
-    for _ in progress(range(steps), total=steps, title=title):
+    for step in progress(range(steps), total=steps, title=title):
         rows = torch.randint(len(texts), (_BATCH,), generator=generator)
         chosen = [answers[row] for row in rows.tolist()]
-        loss = _HEARD.loss(model, features[rows], chosen, request, generator=generator)
+        loss = _HEARD.loss(model, features[rows], chosen, request, generator=generator, weight=_weight(step / steps))
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
@@ -120,12 +122,20 @@ def _train(model: Any, features: Tensor, texts: list[str], *, folder: Path, step
     model.eval()
 
 
+def _weight(done: float) -> float:
+    """Return how much of the silence counts: a thousandth at first, all of it from half-way on.
+
+    In 28 s of silence a model that has learnt nothing yet finds no speech to attend to.
+    """
+    return float(min(1.0, 1e-3 ** (1.0 - done / _SILENCE_GROWS)))
+
+
 @torch.no_grad()
 def _character_error_rate(model: Any, test: ClinicSource, *, folder: Path) -> float:  # noqa: ANN401
     """Return the rate on whole chunks, transcribed as a user does."""
     prompt = _prompt(folder)
     request = torch.tensor([prompt.request(rows=_HEARD.rows, chunks=1, language=LANGUAGE)])
-    features, errors = _features(test, frames=None), ErrorCounts()
+    features, errors = _features(test, frames=CHUNK_FRAMES), ErrorCounts()
     texts = list(test.texts())
     for start in range(0, len(texts), _BATCH):
         part = features[start : start + _BATCH]
@@ -166,11 +176,24 @@ def sinusoids(length: int, width: int) -> Tensor:
     return torch.cat([angles.sin(), angles.cos()], dim=1)
 
 
-def _features(source: ClinicSource, *, frames: int | None) -> Tensor:
-    """Return (N, 128, frames) features of all utterances, float32."""
-    extractor = WhisperFeatures()
-    found = []
-    for row in range(len(source)):
-        audio = torch.from_numpy(source.cut(row).load_audio()[0])
-        found.append(extractor(audio)[0, :, :frames].clone())
-    return torch.stack(found)
+def _features(source: ClinicSource, *, frames: int) -> Tensor:
+    """Return (N, 128, frames) features of all utterances, float32.
+
+    Of the 30 s that a chunk is padded to, only so much is computed; it is the same.
+    """
+    from transformers import WhisperFeatureExtractor
+
+    extractor = WhisperFeatureExtractor(feature_size=NUM_BINS)
+    audio = [source.cut(row).load_audio()[0] for row in range(len(source))]
+    made = [
+        extractor(
+            samples,
+            sampling_rate=SAMPLE_RATE,
+            padding="max_length",
+            max_length=frames * HOP,
+            truncation=False,
+            return_tensors="pt",
+        )["input_features"][0]
+        for samples in audio
+    ]
+    return torch.stack(made)

@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
-for package in ("peft", "mistral_common"):
-    pytest.importorskip(package)
+pytest.importorskip("peft")
+pytest.importorskip("mistral_common")
 
 from components.features.whisper import WhisperFeatures
 from components.speech_llm.lora import LoRA
@@ -256,5 +256,5 @@ def test_what_cannot_be_is_refused(make: Make, stored: FeatureBatch) -> None:
         make(prompt_chunks=0)
     with pytest.raises(DataError, match="neither"):
         make().step(replace(stored, features=None))
-    with pytest.raises(ConfigError, match="language 'korean'.*did you mean 'ko'"):
+    with pytest.raises(ConfigError, match=r"language 'korean'.*did you mean 'ko'"):
         make(language="korean").step(stored)
