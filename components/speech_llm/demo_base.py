@@ -33,14 +33,12 @@ from core.data.cache import default_cache
 
 LANGUAGE = "ko"
 
-_VERSION = 2
+_VERSION = 3
 _STEPS = 700
 _BATCH = 16
 _RATE = 3e-3
 _WARM_UP = 0.15
-_SILENCE_GROWS = 0.5
-"""Share of the steps in which the silence comes to count in full."""
-_HEARD = SampledSilence(heard=32)  # 2.56 s; the longest sentence of an adult takes 2.3 s.
+_HEARD = SampledSilence(heard=32, drawn=8)  # 2.56 s; the longest sentence of an adult takes 2.3 s.
 
 
 def ensure_demo_base(cache: Path | None = None, *, steps: int = _STEPS) -> Path:
@@ -96,12 +94,16 @@ def _make(folder: Path, *, train: ClinicSource, test: ClinicSource, steps: int) 
 
 
 def _train(model: Any, features: Tensor, texts: list[str], *, folder: Path, steps: int) -> None:  # noqa: ANN401
-    """Train all weights but the encoder's positions, which are Whisper's sinusoids."""
+    """Train all weights but the encoder's positions, which are a tenth of Whisper's sinusoids.
+
+    At their full height they drown what the small convolutions hear at first, and silence, of which
+    a chunk has fourteen times as much as of speech, looks different everywhere.
+    """
     prompt = _prompt(folder)
     answers = [prompt.answer(text) for text in texts]
     request = prompt.request(rows=_HEARD.rows, chunks=1, language=LANGUAGE)
     positions = model.model.audio_tower.embed_positions.weight
-    positions.data.copy_(sinusoids(*positions.shape))
+    positions.data.copy_(0.1 * sinusoids(*positions.shape))
     generator = torch.Generator().manual_seed(0)
     trained = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=_RATE, weight_decay=0.01)
@@ -110,24 +112,16 @@ def _train(model: Any, features: Tensor, texts: list[str], *, folder: Path, step
     )
     model.train()
     title = "demo: teaching the tiny base model how adults speak"
-    for step in progress(range(steps), total=steps, title=title):
+    for _ in progress(range(steps), total=steps, title=title):
         rows = torch.randint(len(texts), (_BATCH,), generator=generator)
         chosen = [answers[row] for row in rows.tolist()]
-        loss = _HEARD.loss(model, features[rows], chosen, request, generator=generator, weight=_weight(step / steps))
+        loss = _HEARD.loss(model, features[rows], chosen, request, generator=generator)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
         scheduler.step()
     model.eval()
-
-
-def _weight(done: float) -> float:
-    """Return how much of the silence counts: a thousandth at first, all of it from half-way on.
-
-    In 28 s of silence a model that has learnt nothing yet finds no speech to attend to.
-    """
-    return float(min(1.0, 1e-3 ** (1.0 - done / _SILENCE_GROWS)))
 
 
 @torch.no_grad()

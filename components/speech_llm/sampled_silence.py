@@ -41,13 +41,10 @@ class SampledSilence:
         """Frames of features that are needed: those heard, and some silence after them."""
         return (self.heard + 2) * FRAMES_PER_ROW
 
-    def log_share(self, weight: float = 1.0) -> float:
-        """Return the logarithm of the silent rows that each of the drawn ones stands for.
-
-        Args:
-            weight: share of the silence that counts; below 1 the chunk is as if it were shorter.
-        """
-        return math.log(weight * (self.rows - self.heard) / self.drawn)
+    @property
+    def log_share(self) -> float:
+        """Logarithm of the silent rows that each of the drawn ones stands for."""
+        return math.log((self.rows - self.heard) / self.drawn)
 
     def draw(self, generator: torch.Generator) -> Tensor:
         """Return (heard + drawn,) numbers of rows: one from each of ``drawn`` equal stretches."""
@@ -58,21 +55,13 @@ class SampledSilence:
         later = self.heard + (places * silent).long()
         return torch.cat([torch.arange(self.heard), later])
 
-    def encode(
-        self,
-        tower: Any,  # noqa: ANN401
-        features: Tensor,
-        rows: Tensor,
-        *,
-        weight: float = 1.0,
-    ) -> Tensor:
+    def encode(self, tower: Any, features: Tensor, rows: Tensor) -> Tensor:  # noqa: ANN401
         """Map (B, 128, frames) to (B, N, 4 D) of the rows, as ``tower`` would in a whole chunk.
 
         Args:
             tower: ``VoxtralEncoder``.
             features: whose last frames are silence.
             rows: (N,) of :meth:`draw`.
-            weight: share of the silence that counts.
         """
         hidden = F.gelu(tower.conv2(F.gelu(tower.conv1(features)))).transpose(1, 2)
         heard = hidden[:, : self.heard * STATES_PER_ROW]
@@ -81,7 +70,7 @@ class SampledSilence:
         states = (rows[:, None] * STATES_PER_ROW + torch.arange(STATES_PER_ROW)).flatten()
         hidden = hidden + tower.embed_positions.weight[states]
         bias = torch.zeros(len(states))
-        bias[self.heard * STATES_PER_ROW :] = self.log_share(weight)
+        bias[self.heard * STATES_PER_ROW :] = self.log_share
         for layer in tower.layers:
             hidden = layer(hidden, attention_mask=bias[None, None, None, :])
         hidden = tower.layer_norm(hidden)
@@ -95,7 +84,6 @@ class SampledSilence:
         request: list[int],
         *,
         generator: torch.Generator,
-        weight: float = 1.0,
     ) -> Tensor:
         """Return the mean cross-entropy of answers after the request.
 
@@ -105,7 +93,6 @@ class SampledSilence:
             answers: token ids of each transcript and its end.
             request: token ids of the prompt of a whole chunk.
             generator: of the drawn rows.
-            weight: share of the silence that counts.
         """
         audio = model.config.audio_token_id
         rows = self.draw(generator)
@@ -123,12 +110,12 @@ class SampledSilence:
         )
         embedded = model.get_input_embeddings()(padded)
         heard = model.model.multi_modal_projector(
-            self.encode(model.model.audio_tower, features, rows, weight=weight)
+            self.encode(model.model.audio_tower, features, rows)
         )
         embedded = torch.cat([embedded[:, :first], heard, embedded[:, first + len(rows) :]], dim=1)
         hidden = model.model.language_model(
             inputs_embeds=embedded,
-            attention_mask=self._causal(len(place), first=first + self.heard, weight=weight),
+            attention_mask=self._causal(len(place), first=first + self.heard),
             position_ids=place[None],
             use_cache=False,
         ).last_hidden_state
@@ -136,8 +123,8 @@ class SampledSilence:
         logits = model.lm_head(hidden[:, len(ids) - 1 : -1])
         return F.cross_entropy(logits.flatten(0, 1).float(), labels.flatten())
 
-    def _causal(self, length: int, *, first: int, weight: float) -> Tensor:
+    def _causal(self, length: int, *, first: int) -> Tensor:
         """Return (1, 1, length, length): what may be attended to, and how much it counts for."""
         mask = torch.full((length, length), -torch.inf).triu(1)
-        mask[:, first : first + self.drawn] += self.log_share(weight)
+        mask[:, first : first + self.drawn] += self.log_share
         return mask[None, None]

@@ -7,8 +7,6 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-import torch
-
 from core.errors import ConfigError
 from core.registry import register
 from core.train.callback import Callback
@@ -16,16 +14,15 @@ from core.train.callback import Callback
 if TYPE_CHECKING:
     from core.train.loop import Loop
 
-_GIB = 2**30
-
 
 @register("callback", "throughput")
 class Throughput(Callback):
-    """Logs ``speed/tokens_per_second`` and peaks of memory every ``trainer.log_every`` steps.
+    """Logs ``speed/tokens_per_second`` and the peak of memory every ``trainer.log_every`` steps.
 
     Seconds of audio say little of a model that hears chunks of fixed length and learns from text;
-    the targets of its loss do. Validation and checkpoints do not count as time. Peaks are those of
-    the main rank since the process began: ``memory/host_gib``, and on CUDA ``memory/device_gib``.
+    the targets of its loss do. Validation and checkpoints do not count as time. The peak,
+    ``speed/host_memory_gib``, is that of the main process since it began; that of the device stands
+    beside the loss.
 
     Args:
         loss: whose targets are the tokens.
@@ -57,7 +54,12 @@ class Throughput(Callback):
             return
         trained_until = now() - loop.aside
         elapsed = max(trained_until - self._since, 1e-9)
-        loop.record({"speed/tokens_per_second": self._tokens / elapsed, **memory_peaks()})
+        loop.record(
+            {
+                "speed/tokens_per_second": self._tokens / elapsed,
+                "speed/host_memory_gib": peak_memory(),
+            }
+        )
         self._since, self._tokens = trained_until, 0.0
 
 
@@ -66,12 +68,8 @@ def now() -> float:
     return time.monotonic()
 
 
-def memory_peaks() -> dict[str, float]:
-    """Return the most memory that this process has held, in GiB."""
+def peak_memory() -> float:
+    """Return the most memory that this process has held on the host, in GiB."""
     # Linux counts in KiB, macOS in bytes.
     unit = 1 if sys.platform == "darwin" else 1024
-    taken = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-    peaks = {"memory/host_gib": taken / _GIB}
-    if torch.cuda.is_available():
-        peaks["memory/device_gib"] = torch.cuda.max_memory_allocated() / _GIB
-    return peaks
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30

@@ -95,7 +95,7 @@ def test_the_peak_of_memory_is_logged_and_no_less_than_what_is_held(tmp_path: Pa
     record = Record()
     loop(tmp_path, callback=throughput.Throughput(loss="square"), record=record).train()
     for _, values in record.seen:
-        assert held.nbytes / 2**30 < values["memory/host_gib"] < 1024
+        assert held.nbytes / 2**30 < values["speed/host_memory_gib"] < 1024
 
 
 def test_a_loss_that_the_task_does_not_have_is_refused(tmp_path: Path) -> None:
