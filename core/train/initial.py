@@ -21,6 +21,7 @@ from core.config.naming import label
 from core.contracts.weights import Weights
 from core.data.assets import TOKENIZER
 from core.errors import CheckpointError, ConfigError
+from core.model_folder import find_model_folder
 
 KIND = "weights"
 ENCODER_FROM = "encoder_from"
@@ -44,6 +45,13 @@ def start_name(text: str) -> str:
         raise CheckpointError(
             f"{text} is no run and no checkpoint directory; a file of another toolkit is named "
             f"with its form, such as {schemes}"
+        )
+    folder = find_model_folder(path)
+    if folder is not None:
+        identity = registry.identify(type(folder))
+        scheme = identity[1] if identity is not None else KIND
+        raise CheckpointError(
+            f"{text} holds weights, not checkpoints; name it with its form, {scheme}:{text}"
         )
     return str(path)
 

@@ -4,6 +4,7 @@ import json
 import warnings
 from pathlib import Path
 
+import fiddle as fdl
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -14,6 +15,7 @@ from components.speech_llm.speech_llm import SpeechLLM
 from components.speech_llm.tiny import write_tiny
 from core.errors import CheckpointError
 from core.inference import load_model
+from core.train.initial import initialise, start_name
 from tests.components.adapter_files.conftest import Make, Texts
 from tests.fixtures.adapters import TOKENS, heard
 
@@ -50,6 +52,17 @@ def test_a_saved_adapter_gives_the_same_transcripts(
     assert heard(fresh) == texts.adapted
     assert report.lines()[0] == "4 tensors matched, 1,792 values"
     assert report.notes == ()
+
+
+def test_a_run_starts_from_it(make: Make, adapter: Path, texts: Texts, tmp_path: Path) -> None:
+    task = make()
+    config = fdl.Config(dict)
+    lines = initialise(task, f"peft:{adapter}", config=config, assets=tmp_path / "assets")
+    assert lines[0] == f"weights from peft:{adapter}:"
+    assert heard(task) == texts.adapted
+    assert start_name(f"peft:{adapter}") == f"peft:{adapter}"
+    with pytest.raises(CheckpointError, match=f"name it with its form, peft:{adapter}"):
+        start_name(str(adapter))
 
 
 def test_it_opens_with_peft_alone(make: Make, adapter: Path, base: Path) -> None:
