@@ -106,12 +106,12 @@ def test_what_the_cache_lacks_or_has_otherwise_is_left_out(
     rows = [{"audio_filepath": f"{name}.wav", "id": name} for name in "ab"]
     folder = tmp_path / "features"
     Cache(manifest=corpus(tmp_path, rows).location, output=folder, workers=1)(lambda _: None)
-    rows = [
+    declared = [
         {"audio_filepath": "a.wav", "id": "a", "duration": 1.0},
         {"audio_filepath": "b.wav", "id": "b", "duration": 1.5},
         {"audio_filepath": "c.wav", "id": "c", "duration": 1.0},
     ]
-    source = corpus(tmp_path, rows)
+    source = corpus(tmp_path, declared)
     stored = CachedFeatures(store=WhisperCache(folder=folder), transcripts=PLAIN)
     batch = stored([source.described(row) for row in range(3)])
     assert batch.ids == ("a",)

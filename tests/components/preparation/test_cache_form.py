@@ -82,7 +82,7 @@ def test_audio_that_an_encoder_refuses_is_listed(
         quantization="none",
         device="cpu",
     )(said.append)
-    assert said[0].endswith("encoder outputs of 1 utterances, 1 made now")
+    assert any(line.endswith("encoder outputs of 1 utterances, 1 made now") for line in said)
     assert failed(tmp_path) == {"long.flac": "refused by the encoder"}
 
 
