@@ -22,6 +22,7 @@ from components.adapter_files.settings import CONFIG, AdapterSettings, read_sett
 from components.speech_llm.base import find_base
 from components.speech_llm.identity import ASSET, differences, identify
 from components.speech_llm.lora import LoRA
+from components.speech_llm.missing import is_id
 from components.speech_llm.speech_llm import SpeechLLM
 from core.checkpoint.atomic import publish, scratch
 from core.checkpoint.start import StartReport, Taken
@@ -154,7 +155,7 @@ class PeftWeights:
         replaced = _require_free(self.folder)
         base, family = find_base(llm.base)
         notes, lost = notes_of(module, base=dict(identify(base).fields))
-        name = str(base.resolve()) if Path(llm.base).is_dir() else llm.base
+        name = llm.base if is_id(llm.base) and not Path(llm.base).is_dir() else str(base.resolve())
         state = llm.adapter_state()
         card = _CARD.format(
             base=name, rank=llm.lora.rank, alpha=llm.lora.alpha, model_class=family.model_class

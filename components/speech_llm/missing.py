@@ -33,7 +33,7 @@ def locate(base: str, *, tokenizer_files: tuple[str, ...]) -> Path:
         if absent:
             raise CheckpointError(f"{folder} lacks {', '.join(absent)}; put them there")
         return folder
-    if not _is_id(base):
+    if not is_id(base):
         raise CheckpointError(
             f"no folder {folder}; it must hold {', '.join(_everything(tokenizer_files))}"
         )
@@ -44,7 +44,7 @@ def config_file(base: str) -> Path | None:
     """Return the ``config.json`` of a base that is on this machine; None if it is not."""
     folder: Path | None = Path(base).expanduser()
     if folder is not None and not folder.is_dir():
-        folder = _cached(base) if _is_id(base) else None
+        folder = _cached(base) if is_id(base) else None
     found = folder / CONFIG if folder is not None else None
     return found if found is not None and found.is_file() else None
 
@@ -86,7 +86,8 @@ def _everything(tokenizer_files: tuple[str, ...]) -> list[str]:
     return [CONFIG, " or ".join(tokenizer_files), f"{INDEX} with its shards (or {SINGLE})"]
 
 
-def _is_id(base: str) -> bool:
+def is_id(base: str) -> bool:
+    """Return whether a base is named by an id of the hub and not by a path."""
     return base.count("/") == 1 and not base.startswith((".", "/", "~"))
 
 

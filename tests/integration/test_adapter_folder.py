@@ -12,9 +12,10 @@ import soundfile
 
 from components.adapter_files.peft import PeftWeights
 from components.speech_llm.tiny import write_tiny
-from core import evaluate, export, transcribe
+from core import evaluate, export, run, transcribe
 from core.errors import CheckpointError, ConfigError, DataError
 from tests.fixtures.adapters import adapter_task, train
+from tests.integration.command import REPO
 
 RATE = 16_000
 SECONDS = (1.0, 2.0, 61.0)
@@ -110,6 +111,25 @@ def test_merged_and_exported_again_the_texts_stay(
     capsys.readouterr()
     assert evaluate.main([str(merged), source]) == 0
     assert "Before and after" not in capsys.readouterr().out, "a whole model has no baseline"
+
+
+def test_a_run_and_its_adapter_directory_agree(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, directory = f"nemo:{place / 'test.jsonl'}", tmp_path / "run"
+    arguments = [f"base={place / 'base'}", f"train={source}", f"validation={source}", "+no_aim"]
+    arguments += ["trainer.max_steps=1", "data.workers=0", "task.model.max_new_tokens=6"]
+    arguments += ["data.batch_size=2", "data.max_seconds=3", "scheduler.warmup_steps=0"]
+    arguments += ["--init-from", f"peft:{place / 'adapter'}", "--run-dir", str(directory)]
+    assert run.main([str(REPO / "experiments" / "asr_adapter.py"), *arguments]) == 0
+    assert "taken     adapter: 4 tensors" in capsys.readouterr().out
+    assert export.main([str(directory), f"peft:{tmp_path / 'out'}"]) == 0
+    reports = []
+    for target in (directory, tmp_path / "out"):
+        assert evaluate.main([str(target), source, "--json", str(tmp_path / "r.json")]) == 0
+        reports.append(json.loads((tmp_path / "r.json").read_text(encoding="utf-8")))
+    assert reports[0] == reports[1]
+    assert "comparison" in reports[0][source]
 
 
 def test_refusals_are_one_message(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
