@@ -27,7 +27,7 @@ class Base:
     """A frozen speech LLM.
 
     Args:
-        model: of transformers, on CPU, without gradients.
+        model: of transformers, without gradients.
         folder: that it was loaded from.
         family: that it is of.
         attention: that it computes with.
@@ -70,9 +70,10 @@ def load_base(
     attention: Attention = "auto",
     dtype: Precision = "bf16",
 ) -> Base:
-    """Load a base model on the CPU, in evaluation mode, without gradients.
+    """Load a base model in evaluation mode, without gradients.
 
-    It is quantised there too, so that its weights are the same wherever it computes later.
+    One that is quantised is loaded to the present CUDA device where there is one: on two CPU cores
+    it would take minutes. Any other is loaded to the CPU.
 
     Args:
         base: folder, or id on the hub.
@@ -91,7 +92,7 @@ def load_base(
     if quantization == "nf4":
         settings |= {
             "quantization_config": nf4(projector=family.projector),
-            "device_map": {"": "cpu"},
+            "device_map": {"": _quantising_device()},
         }
     model = _loaded(folder, family, settings)
     model.requires_grad_(requires_grad=False)
@@ -126,6 +127,12 @@ def _loaded(folder: Path, family: Family, settings: Mapping[str, Any]) -> Any:  
             f"{folder} has no weights of the right shape for {', '.join(absent[:3])}{more}"
         )
     return model
+
+
+def _quantising_device() -> torch.device:
+    if torch.cuda.is_available():
+        return torch.device("cuda", torch.cuda.current_device())
+    return torch.device("cpu")
 
 
 def _family(file: Path) -> Family:
