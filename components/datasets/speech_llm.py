@@ -55,11 +55,12 @@ class SpeechLLMData:
         batch_size: utterances of a micro-batch.
         features: folder of the cache by split name, ``train`` for training; a split that is not
             named is read from its audio. From a cache, the audio need not be there.
-        model: the task's own, whose encoder must have made a cache of encoder outputs; needed for
-            those only. Where its base is missing, that is told before any source is read.
+        model: the task's own, whose encoder must have made a cache of encoder outputs; None where
+            there is none. Where its base is missing, that is told before any source is read.
         text: normal form of the transcripts of training and validation; None for the text as it
             is. :meth:`open_split` always gives that.
-        dtype: of features; a model in bfloat16 rounds them to that anyway.
+        dtype: of features, or of encoder outputs; None for the model's, which rounds features to it
+            anyway, and bf16 without a model.
         eval_batch_size: utterances of a batch of evaluation; None for ``batch_size``.
         min_seconds: shortest utterance of training.
         max_seconds: longest utterance of training.
@@ -80,7 +81,7 @@ class SpeechLLMData:
         features: dict[str, str] | None = None,
         model: SpeechLLM | None = None,
         text: TextForm | None = None,
-        dtype: StoredDtype = "bf16",
+        dtype: StoredDtype | None = None,
         eval_batch_size: int | None = None,
         min_seconds: float = 3.0,
         max_seconds: float = 25.0,
@@ -106,7 +107,7 @@ class SpeechLLMData:
         self.features = dict(features or {})
         self.model = model
         self.text = text
-        self.dtype: StoredDtype = dtype
+        self.dtype: StoredDtype = dtype or (model.dtype if model is not None else "bf16")
         self._extractor = WhisperFeatures()
         self._stores: dict[str, StoredFeatures] = {}
         longest = math.ceil(max_seconds / CHUNK_SECONDS) * CHUNK_SECONDS

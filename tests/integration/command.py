@@ -107,7 +107,7 @@ def repeatable_metrics(run: Path) -> list[tuple[int, dict[str, Any]]]:
         values = {
             name: value
             for name, value in row.items()
-            if name not in ("step", "epoch", "time") and not name.startswith("speed/")
+            if name not in ("step", "epoch", "time") and not name.startswith(("speed/", "memory/"))
         }
         if values:
             found.append((row["step"], values))
