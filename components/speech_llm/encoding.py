@@ -10,10 +10,8 @@ from torch import Tensor
 
 from components.speech_llm.base import Base, Precision, load_base
 from components.speech_llm.families import FRAMES, Family
-from components.speech_llm.identity import identify
 from components.speech_llm.quantization import Quantization
 from components.speech_llm.rows import chunk_frames, frame_mask, require_chunks
-from core.data.fingerprint import Fingerprint
 
 
 def row_width(model: Any, family: Family) -> int:  # noqa: ANN401
@@ -84,10 +82,7 @@ class FrozenEncoder:
     ) -> None:
         loaded: Base = load_base(base, quantization=quantization, dtype=dtype)
         self.family = loaded.family
-        self.quantization: Quantization = quantization
-        self.dtype: Precision = dtype
         self.device = device if device is not None else torch.device("cpu")
-        self._identity = identify(loaded.folder)
         del loaded.model.model.language_model, loaded.model.lm_head
         self._model = loaded.model.to(self.device)
 
@@ -95,11 +90,6 @@ class FrozenEncoder:
     def width(self) -> int:
         """Width of a row."""
         return row_width(self._model, self.family)
-
-    @property
-    def fingerprint(self) -> Fingerprint:
-        """What the rows depend on beside the features: base, quantisation, dtype."""
-        return encoder_fingerprint(self._identity, quantization=self.quantization, dtype=self.dtype)
 
     def __call__(
         self,
@@ -111,17 +101,3 @@ class FrozenEncoder:
         """Map (C, 128, 3000) features to (C, R, W) rows; see :func:`encode_chunks`."""
         moved = features.to(self.device)
         return encode_chunks(self._model, self.family, moved, chunks=chunks, samples=samples)
-
-
-def encoder_fingerprint(
-    identity: Fingerprint, *, quantization: Quantization, dtype: Precision
-) -> Fingerprint:
-    """Return what stored rows of an encoder depend on beside the features.
-
-    Args:
-        identity: of the base model, as :func:`~components.speech_llm.identity.identify` gives it.
-        quantization: of the encoder.
-        dtype: of what is not quantised.
-    """
-    fields = {"base": identity.digest, "quantization": quantization, "dtype": dtype}
-    return Fingerprint(fields=fields)

@@ -14,7 +14,7 @@ from torch.utils.checkpoint import checkpoint
 from components.speech_llm.adapter import load_state, peft_state
 from components.speech_llm.attention import Attention
 from components.speech_llm.base import Base, Precision, load_base
-from components.speech_llm.encoding import encode_chunks, encoder_fingerprint
+from components.speech_llm.encoding import encode_chunks
 from components.speech_llm.examples import (
     Examples,
     answer_ids,
@@ -32,7 +32,6 @@ from components.speech_llm.quantization import Quantization
 from components.speech_llm.rows import row_counts, valid_rows
 from components.speech_llm.state import keep_trained_only
 from core.contracts import RunContext
-from core.data.fingerprint import Fingerprint
 from core.errors import ConfigError
 from core.registry import register
 
@@ -104,13 +103,12 @@ class SpeechLLM(nn.Module):
         base = load_base(
             self.base, quantization=self.quantization, attention=self.attention, dtype=self.dtype
         )
-        identity = identify(base.folder)
-        require_same(identity, context, folder=base.folder)
+        require_same(identify(base.folder), context, folder=base.folder)
         prompt = prompt_for(base.folder, base.family)
         self.net = self.lora.attach(base.model, projector=base.family.projector)
         if self.gradient_checkpointing:
             _checkpoint_layers(base.model.model.language_model)
-        self._loaded = _Loaded(base, prompt, identity)
+        self._loaded = _Loaded(base, prompt)
         self.train(self.training)
 
     def describe(self) -> list[str]:
@@ -135,12 +133,6 @@ class SpeechLLM(nn.Module):
     def family(self) -> Family:
         """What kind of model the base is, once it is loaded."""
         return self._ready.base.family
-
-    @property
-    def encoder_fingerprint(self) -> Fingerprint:
-        """What stored rows of the encoder depend on beside the features."""
-        identity = self._ready.identity
-        return encoder_fingerprint(identity, quantization=self.quantization, dtype=self.dtype)
 
     # --------------------------------------------------------------------- training and using
 
@@ -336,7 +328,6 @@ class SpeechLLM(nn.Module):
 class _Loaded(NamedTuple):
     base: Base
     prompt: Prompt
-    identity: Fingerprint
 
 
 @contextmanager

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from components.speech_llm.encoding import FrozenEncoder
-from components.speech_llm.tiny import write_tiny
 from tests.components.speech_llm.conftest import CHUNKS, TEXTS, Maker
 
 
@@ -30,21 +29,3 @@ def test_stored_rows_give_the_loss_of_features(
 def test_the_language_model_is_not_kept(tiny: Path) -> None:
     encoder = FrozenEncoder(base=str(tiny), quantization="none")
     assert not hasattr(encoder._model.model, "language_model")
-
-
-def test_the_fingerprint_follows_base_quantisation_and_dtype(
-    tiny: Path, make: Maker, tmp_path: Path
-) -> None:
-    def fingerprint(**settings: str) -> str:
-        chosen = {"base": str(tiny), "quantization": "none", "dtype": "float32", **settings}
-        return FrozenEncoder(**chosen).fingerprint.digest  # type: ignore[arg-type]
-
-    same = fingerprint()
-    assert make().encoder_fingerprint.digest == same
-    other = write_tiny(tmp_path / "other", seed=7)
-    changed = [
-        fingerprint(dtype="bf16"),
-        fingerprint(quantization="nf4"),
-        fingerprint(base=str(other)),
-    ]
-    assert len({same, *changed}) == 4
