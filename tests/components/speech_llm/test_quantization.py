@@ -43,6 +43,7 @@ def test_gradients_survive_an_evaluation(
     assert after == before
 
 
+@pytest.mark.filterwarnings("ignore:bitsandbytes.*autograd kernel")
 @pytest.mark.skipif(not has_avx512bf16(), reason="the packed path needs AVX512-BF16")
 def test_without_the_cure_they_do_not(make: Maker, features: Tensor) -> None:
     model = make(quantization="nf4", dtype="bf16")
