@@ -65,6 +65,8 @@ class SpeechLLM(nn.Module):
         dtype: of what is not quantised.
         gradient_checkpointing: whether the language model's activations are computed again in the
             backward pass.
+        with_encoder: False to leave the encoder out of memory in training, where a cache has its
+            outputs for every split. In use, when audio may come, it is always there.
         max_new_tokens: that a transcript may have; 25 s of Korean are 100 to 165.
     """
 
@@ -77,6 +79,7 @@ class SpeechLLM(nn.Module):
         attention: Attention = "auto",
         dtype: Precision = "bf16",
         gradient_checkpointing: bool = False,
+        with_encoder: bool = True,
         max_new_tokens: int = 256,
     ) -> None:
         super().__init__()
@@ -88,6 +91,7 @@ class SpeechLLM(nn.Module):
         self.attention: Attention = attention
         self.dtype: Precision = dtype
         self.gradient_checkpointing = gradient_checkpointing
+        self.with_encoder = with_encoder
         self.max_new_tokens = max_new_tokens
         self.net: Any = None
         self._loaded: _Loaded | None = None
@@ -105,6 +109,8 @@ class SpeechLLM(nn.Module):
         )
         require_same(identify(base.folder), context, folder=base.folder)
         prompt = prompt_for(base.folder, base.family)
+        if context.training and not self.with_encoder:
+            base.model.model.audio_tower = None
         self.net = self.lora.attach(base.model, projector=base.family.projector)
         if self.gradient_checkpointing:
             _checkpoint_layers(base.model.model.language_model)
@@ -117,10 +123,11 @@ class SpeechLLM(nn.Module):
         trained = sum(p.numel() for p in self.parameters() if p.requires_grad)
         layers = len(self.net.targeted_module_names)
         form = f"{base.quantized} layers in nf4 with double quantisation"
+        absent = ", without its encoder" if base.model.model.audio_tower is None else ""
         return [
             f"base {base.folder} ({base.family.title}), {self.dtype}, "
             f"{form if base.quantized else 'not quantised'}: "
-            f"weights of {held_bytes(base.model) / 1e9:.3f} GB",
+            f"weights of {held_bytes(base.model) / 1e9:.3f} GB{absent}",
             f"attention {base.attention.name} ({base.attention.reason})",
             f"adapter {trained:,} parameters on {layers} layers",
         ]
@@ -152,9 +159,16 @@ class SpeechLLM(nn.Module):
                 need them, the others do not look.
 
         Raises:
+            ConfigError: the encoder was left out.
             DataError: samples are needed, or an utterance has more chunks than the family takes.
         """
         model = self._ready.base.model
+        if model.model.audio_tower is None:
+            raise ConfigError(
+                "model.with_encoder is off, so every batch must have stored outputs of the "
+                "encoder, and one has features or audio: name a cache made with --encoder for "
+                "every split in data.features, or set model.with_encoder=true"
+            )
         return encode_chunks(model, self.family, features, chunks=chunks, samples=samples)
 
     def loss(
@@ -266,7 +280,7 @@ class SpeechLLM(nn.Module):
     def train(self, mode: bool = True) -> SpeechLLM:
         """Set the mode of all but the encoder, which is always evaluated."""
         super().train(mode)
-        if self._loaded is not None:
+        if self._loaded is not None and self._loaded.base.model.model.audio_tower is not None:
             self._loaded.base.model.model.audio_tower.eval()
         return self
 

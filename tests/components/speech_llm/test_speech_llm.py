@@ -314,3 +314,29 @@ def test_adapters_of_the_language_model_are_possible(make: Maker, encoded: Tenso
     found = backward(model, encoded)[1]
     assert len(found) == 2 * 2 * 2
     assert all("language_model" in name for name in found)
+
+
+def test_stored_rows_need_no_encoder_in_training(
+    make: Maker, features: Tensor, encoded: Tensor, tmp_path: Path
+) -> None:
+    whole, spared = make(), make(with_encoder=False)
+    assert backward(spared, encoded)[0] == backward(whole, encoded)[0]
+    assert spared.generate(encoded, CHUNKS, "ko") == whole.generate(encoded, CHUNKS, "ko")
+    encoder = sum(p.numel() for n, p in whole.named_parameters() if "audio_tower" in n)
+    counts = [sum(p.numel() for p in model.parameters()) for model in (whole, spared)]
+    assert encoder > 0
+    assert counts == [counts[1] + encoder, counts[1]]
+    assert any("without its encoder" in line for line in spared.describe())
+    with pytest.raises(ConfigError, match=r"data\.features"):
+        spared.encode(features)
+
+
+def test_in_use_the_encoder_is_there(make: Maker, tiny: Path, tmp_path: Path) -> None:
+    trained = make(with_encoder=False, assets=tmp_path / "kept")
+    used = SpeechLLM(
+        base=str(tiny), lora=LoRA(), dtype="float32", quantization="none", with_encoder=False
+    )
+    used.setup(RunContext(assets=tmp_path / "kept", training=False))
+    load_strict(used, trained.state_dict(), source="the run")
+    rows = used.eval().encode(torch.zeros(1, 128, 3000))
+    assert rows.shape == (1, 375, 256)
