@@ -12,10 +12,14 @@ from core.errors import CheckpointError
 
 
 def peft_state(net: Any) -> dict[str, Tensor]:  # noqa: ANN401
-    """Return the weights of a ``PeftModel``'s adapter, by the names of its file."""
+    """Return the weights of a ``PeftModel``'s adapter, by the names of its file.
+
+    Embeddings and the output layer are the base's, even where they are adapted. Left to itself,
+    peft would add them whole, and ask the hub whether the base's vocabulary was another size.
+    """
     from peft import get_peft_model_state_dict
 
-    return dict(get_peft_model_state_dict(net))
+    return dict(get_peft_model_state_dict(net, save_embedding_layers=False))
 
 
 def load_state(net: Any, state: Mapping[str, Tensor]) -> None:  # noqa: ANN401

@@ -41,10 +41,13 @@ class SampledSilence:
         """Frames of features that are needed: those heard, and some silence after them."""
         return (self.heard + 2) * FRAMES_PER_ROW
 
-    @property
-    def log_share(self) -> float:
-        """Logarithm of the silent rows that each of the drawn ones stands for."""
-        return math.log((self.rows - self.heard) / self.drawn)
+    def log_share(self, weight: float = 1.0) -> float:
+        """Return the logarithm of the silent rows that each of the drawn ones stands for.
+
+        Args:
+            weight: share of the silence that counts; below 1 a chunk is as if it were shorter.
+        """
+        return math.log(weight * (self.rows - self.heard) / self.drawn)
 
     def draw(self, generator: torch.Generator) -> Tensor:
         """Return (heard + drawn,) numbers of rows: one from each of ``drawn`` equal stretches."""
@@ -55,13 +58,21 @@ class SampledSilence:
         later = self.heard + (places * silent).long()
         return torch.cat([torch.arange(self.heard), later])
 
-    def encode(self, tower: Any, features: Tensor, rows: Tensor) -> Tensor:  # noqa: ANN401
+    def encode(
+        self,
+        tower: Any,  # noqa: ANN401
+        features: Tensor,
+        rows: Tensor,
+        *,
+        weight: float = 1.0,
+    ) -> Tensor:
         """Map (B, 128, frames) to (B, N, 4 D) of the rows, as ``tower`` would in a whole chunk.
 
         Args:
             tower: ``VoxtralEncoder``.
             features: whose last frames are silence.
             rows: (N,) of :meth:`draw`.
+            weight: share of the silence that counts.
         """
         hidden = F.gelu(tower.conv2(F.gelu(tower.conv1(features)))).transpose(1, 2)
         heard = hidden[:, : self.heard * STATES_PER_ROW]
@@ -70,7 +81,7 @@ class SampledSilence:
         states = (rows[:, None] * STATES_PER_ROW + torch.arange(STATES_PER_ROW)).flatten()
         hidden = hidden + tower.embed_positions.weight[states]
         bias = torch.zeros(len(states))
-        bias[self.heard * STATES_PER_ROW :] = self.log_share
+        bias[self.heard * STATES_PER_ROW :] = self.log_share(weight)
         for layer in tower.layers:
             hidden = layer(hidden, attention_mask=bias[None, None, None, :])
         hidden = tower.layer_norm(hidden)
@@ -84,8 +95,11 @@ class SampledSilence:
         request: list[int],
         *,
         generator: torch.Generator,
-    ) -> Tensor:
-        """Return the mean cross-entropy of answers after the request.
+        weight: float = 1.0,
+    ) -> tuple[Tensor, Tensor]:
+        """Return the mean cross-entropy of answers after the request, and what was heard.
+
+        That are the (B, heard, D) rows as the language model gets them.
 
         Args:
             model: ``VoxtralForConditionalGeneration``.
@@ -93,6 +107,7 @@ class SampledSilence:
             answers: token ids of each transcript and its end.
             request: token ids of the prompt of a whole chunk.
             generator: of the drawn rows.
+            weight: share of the silence that counts.
         """
         audio = model.config.audio_token_id
         rows = self.draw(generator)
@@ -110,21 +125,22 @@ class SampledSilence:
         )
         embedded = model.get_input_embeddings()(padded)
         heard = model.model.multi_modal_projector(
-            self.encode(model.model.audio_tower, features, rows)
+            self.encode(model.model.audio_tower, features, rows, weight=weight)
         )
         embedded = torch.cat([embedded[:, :first], heard, embedded[:, first + len(rows) :]], dim=1)
         hidden = model.model.language_model(
             inputs_embeds=embedded,
-            attention_mask=self._causal(len(place), first=first + self.heard),
+            attention_mask=self._causal(len(place), first=first + self.heard, weight=weight),
             position_ids=place[None],
             use_cache=False,
         ).last_hidden_state
         labels = torch.tensor([each + [-100] * (longest - len(each)) for each in answers])
         logits = model.lm_head(hidden[:, len(ids) - 1 : -1])
-        return F.cross_entropy(logits.flatten(0, 1).float(), labels.flatten())
+        loss = F.cross_entropy(logits.flatten(0, 1).float(), labels.flatten())
+        return loss, heard[:, : self.heard]
 
-    def _causal(self, length: int, *, first: int) -> Tensor:
+    def _causal(self, length: int, *, first: int, weight: float) -> Tensor:
         """Return (1, 1, length, length): what may be attended to, and how much it counts for."""
         mask = torch.full((length, length), -torch.inf).triu(1)
-        mask[:, first : first + self.drawn] += self.log_share
+        mask[:, first : first + self.drawn] += self.log_share(weight)
         return mask[None, None]

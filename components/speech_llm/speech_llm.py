@@ -209,7 +209,7 @@ class SpeechLLM(nn.Module):
         hidden, labels = self._before_answers(encoded, chunks, texts, language, samples)
         with torch.autocast(encoded.device.type, enabled=False):
             total, correct = answer_likelihood(hidden, self._ready.base.model.lm_head, labels)
-        return SpeechLoss(total, torch.tensor(labels.numel(), device=total.device), correct)
+        return Scored(total, torch.tensor(labels.numel(), device=total.device), correct)
 
     @torch.no_grad()
     def logits(

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import pytest
 
+from components.speech_llm.base import Precision
 from components.speech_llm.lora import LoRA
 from components.speech_llm.quantization import Quantization
 from components.speech_llm.tiny import write_tiny
@@ -44,6 +45,7 @@ def make(base: Path, tmp_path: Path) -> Make:
         trained: bool = False,
         lora: LoRA | None = None,
         quantization: Quantization = "none",
+        dtype: Precision = "float32",
     ) -> SpeechAdapterTask:
         task = adapter_task(
             folder,

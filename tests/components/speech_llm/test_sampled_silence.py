@@ -46,7 +46,9 @@ def sampled(model: Any, features: Tensor, *, drawn: int, seed: int) -> Tensor:
     silence = SampledSilence(heard=HEARD, drawn=drawn)
     generator = torch.Generator().manual_seed(seed)
     short = features[:, :, : silence.frames]
-    return silence.loss(model, short, [ANSWER], REQUEST, generator=generator)
+    loss, heard = silence.loss(model, short, [ANSWER], REQUEST, generator=generator)
+    assert heard.shape == (1, HEARD, 64)
+    return loss
 
 
 @torch.no_grad()
@@ -64,7 +66,7 @@ def test_a_few_rows_stand_for_all_of_them(model: Any, features: Tensor) -> None:
     found = [float(sampled(model, features, drawn=16, seed=seed)) for seed in range(8)]
     assert sum(found) / len(found) == pytest.approx(expected, rel=0.01)
     unweighted = SampledSilence(heard=HEARD, rows=HEARD + 16, drawn=16)
-    assert unweighted.log_share == 0
+    assert unweighted.log_share() == 0
 
 
 def test_rows_are_drawn_from_the_whole_silence_each_at_its_place() -> None:
