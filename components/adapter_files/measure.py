@@ -51,8 +51,8 @@ class LogitDifference:
 def measure(llm: SpeechLLM, merged: Path, *, language: str | None) -> LogitDifference:
     """Compare a model with a folder that its adapter was merged into, which is loaded beside it.
 
-    Both compute in the same quantisation and dtype, on drawn features: what is measured is the
-    rounding of the merged weights, and that the folder opens.
+    Both compute in the same quantisation and dtype, on the model's device and on drawn features:
+    what is measured is the rounding of the merged weights, and that the folder opens.
 
     Args:
         llm: with its base and adapter loaded.
@@ -65,6 +65,7 @@ def measure(llm: SpeechLLM, merged: Path, *, language: str | None) -> LogitDiffe
     with llm.unadapted():
         base = _logits(llm, language)
     llm.train(training)
+    place = _device(llm)
     other = SpeechLLM(
         base=str(merged),
         lora=LoRA(rank=1, dropout=0.0),
@@ -74,7 +75,7 @@ def measure(llm: SpeechLLM, merged: Path, *, language: str | None) -> LogitDiffe
     )
     with tempfile.TemporaryDirectory() as assets, torch.random.fork_rng(devices=[]):
         other.setup(RunContext(assets=Path(assets)))
-    found = _logits(other.eval(), language)
+    found = _logits(other.to(place).eval(), language)
     away = (found - adapted).abs()
     return LogitDifference(
         largest=float(away.max()),
@@ -88,7 +89,11 @@ def measure(llm: SpeechLLM, merged: Path, *, language: str | None) -> LogitDiffe
 
 def _logits(llm: SpeechLLM, language: str | None) -> Tensor:
     generator = torch.Generator().manual_seed(0)
-    features = torch.randn(len(TEXTS), BINS, FRAMES, generator=generator).clamp(-1.5, 1.5)
+    drawn = torch.randn(len(TEXTS), BINS, FRAMES, generator=generator).clamp(-1.5, 1.5)
     chunks, samples = [1] * len(TEXTS), [SECONDS * 16_000] * len(TEXTS)
-    encoded = llm.encode(features, chunks=chunks, samples=samples)
+    encoded = llm.encode(drawn.to(_device(llm)), chunks=chunks, samples=samples)
     return llm.logits(encoded, chunks, TEXTS, language, samples=samples)
+
+
+def _device(llm: SpeechLLM) -> torch.device:
+    return next(llm.parameters()).device

@@ -72,8 +72,8 @@ def load_base(
 ) -> Base:
     """Load a base model in evaluation mode, without gradients.
 
-    One that is quantised is loaded to the present CUDA device where there is one: on two CPU cores
-    it would take minutes. Any other is loaded to the CPU.
+    It is on the CPU, for the caller to move. Quantising is done on the present CUDA device where
+    there is one: on two CPU cores it would take minutes.
 
     Args:
         base: folder, or id on the hub.
@@ -96,7 +96,11 @@ def load_base(
         }
     model = _loaded(folder, family, settings)
     model.requires_grad_(requires_grad=False)
-    quantized = keep_differentiable(model) if quantization == "nf4" else 0
+    quantized = 0
+    if quantization == "nf4":
+        model.to("cpu")
+        torch.cuda.empty_cache()  # Nothing where there is no CUDA.
+        quantized = keep_differentiable(model)
     return Base(
         model=model.eval(), folder=folder, family=family, attention=choice, quantized=quantized
     )

@@ -87,6 +87,17 @@ def test_the_estimate_is_what_is_held(make: Maker, tiny: Path) -> None:
     assert held_bytes(base) - adapter == pytest.approx(estimate, rel=0.01)
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="without CUDA it is quantised on the CPU")
+def test_what_is_quantised_on_cuda_comes_to_the_cpu_and_computes_there(
+    make: Maker, features: Tensor
+) -> None:
+    model = make(quantization="nf4", dtype="bf16").eval()
+    assert {p.device.type for p in model.parameters()} == {"cpu"}
+    here = model.encode(features)
+    there = model.to("cuda").encode(features.cuda())
+    torch.testing.assert_close(there.cpu(), here, rtol=0.1, atol=0.1)
+
+
 def test_quantised_and_whole_models_nearly_agree(make: Maker, features: Tensor) -> None:
     whole = make(dtype="bf16").eval()
     packed = make(dtype="bf16", quantization="nf4").eval()

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoProcessor, VoxtralForConditionalGeneration
 
+from components.speech_llm.attention import choose_attention
 from components.speech_llm.lora import LoRA
 from components.speech_llm.speech_llm import SpeechLLM
 from components.speech_llm.tiny import write_tiny
@@ -272,7 +273,8 @@ def test_what_does_not_fit_together_is_refused(make: Maker, encoded: Tensor) -> 
 def test_what_was_chosen_is_described(make: Maker, tiny: Path) -> None:
     lines = "\n".join(make(dtype="bf16").describe())
     assert f"base {tiny} (Voxtral), bf16, not quantised: weights of 0.001 GB" in lines
-    assert "attention sdpa (no FlashAttention 2: there is no CUDA device)" in lines
+    name, reason = choose_attention("auto", dtype=torch.bfloat16)
+    assert f"attention {name} ({reason})" in lines
     assert "adapter 3,584 parameters on 2 layers" in lines
 
 
