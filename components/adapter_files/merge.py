@@ -7,9 +7,8 @@ other weights stay those that were published, bit for bit, and no more than one 
 
 from __future__ import annotations
 
-import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from torch import Tensor
 from components.adapter_files.names import BEFORE, modules, today
 from components.speech_llm.missing import weight_names
 from components.speech_llm.speech_llm import SpeechLLM
+from components.speech_llm.stored import StoredTensor, stored_tensors
 from core.errors import CheckpointError
 
 DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
@@ -36,27 +36,6 @@ _OTHER_WEIGHTS = (
 )
 _OTHER_FORMS = ("params.json",)
 """Settings of a second, unmerged form of the weights; with them an engine would look for it."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredTensor:
-    """Where a tensor lies in a safetensors file.
-
-    Args:
-        file: name of the file.
-        name: in the file.
-        dtype: as the file spells it.
-        shape: of the tensor.
-        start: first byte, from the start of the file.
-        size: in bytes.
-    """
-
-    file: str
-    name: str
-    dtype: str
-    shape: tuple[int, ...]
-    start: int
-    size: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,30 +90,6 @@ def merge(base: Path, parts: Mapping[str, tuple[Tensor, Tensor]], *, into: Path)
         _add(into / place.file, place, *parts[module])
     changed = tuple(place.name for place in chosen.values() if place is not None)
     return Merged(changed=changed, left_out=left_out)
-
-
-def stored_tensors(file: Path) -> Iterator[StoredTensor]:
-    """Yield where the tensors of a safetensors file are. Raises CheckpointError."""
-    try:
-        with file.open("rb") as stream:
-            length = int.from_bytes(stream.read(8), "little")
-            if length > file.stat().st_size:
-                raise ValueError("its header is longer than the file")
-            header = json.loads(stream.read(length))
-        for name, entry in header.items():
-            if name == "__metadata__":
-                continue
-            start, end = entry["data_offsets"]
-            yield StoredTensor(
-                file=file.name,
-                name=name,
-                dtype=entry["dtype"],
-                shape=tuple(entry["shape"]),
-                start=8 + length + start,
-                size=end - start,
-            )
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{file} is no safetensors file: {error}") from error
 
 
 def _problem(

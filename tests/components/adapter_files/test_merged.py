@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from components.adapter_files.measure import measure
-from components.adapter_files.merge import deltas, merge, stored_tensors
+from components.adapter_files.merge import deltas, merge
 from components.adapter_files.merged import MergedWeights
 from components.speech_llm.lora import LoRA
 from components.speech_llm.tiny import write_tiny
@@ -118,14 +118,6 @@ def test_shards_and_other_forms_of_the_weights(make: Make, base: Path, tmp_path:
     assert not (tmp_path / "full" / ".gitattributes").exists()
     assert len(list((tmp_path / "full").glob("model-*.safetensors"))) > 1
     assert measure(make(trained=True).model, tmp_path / "full", language="ko").largest < 1e-3
-
-
-def test_where_tensors_lie_is_where_they_are(base: Path) -> None:
-    content = (base / MODEL).read_bytes()
-    state = load_file(base / MODEL)
-    for place in stored_tensors(base / MODEL):
-        stored = content[place.start : place.start + place.size]
-        assert stored == state[place.name].numpy().tobytes()
 
 
 def test_what_cannot_be_merged_is_refused_before_anything_is_written(

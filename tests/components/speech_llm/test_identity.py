@@ -6,8 +6,17 @@ import struct
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
-from components.speech_llm.identity import ASSET, SAMPLE_BYTES, SAMPLES, identify, require_same
+from components.speech_llm.identity import (
+    ASSET,
+    SAMPLE_BYTES,
+    SAMPLES,
+    differences,
+    identify,
+    require_same,
+)
 from core.contracts import RunContext
 from core.errors import CheckpointError
 
@@ -30,7 +39,6 @@ def test_a_copy_is_the_same_and_runtime_settings_do_not_matter(tiny: Path, copy:
 def test_one_changed_weight_is_another_base(tiny: Path, copy: Path, tmp_path: Path) -> None:
     file = copy / "model.safetensors"
     content = bytearray(file.read_bytes())
-    assert len(content) < 2 * SAMPLES * SAMPLE_BYTES  # small files are read as a whole, or nearly
     content[-5] ^= 1
     file.write_bytes(content)
     context = RunContext(assets=tmp_path / "assets")
@@ -39,6 +47,38 @@ def test_one_changed_weight_is_another_base(tiny: Path, copy: Path, tmp_path: Pa
     require_same(identify(tiny), context, folder=tiny)
     with pytest.raises(CheckpointError, match=r"is not the base model that .* trained on: "):
         require_same(identify(copy), context, folder=copy)
+
+
+def large(folder: Path, *, changed: tuple[str, int] | None = None, merged: str = "") -> Path:
+    """Write a base of 16 MB: one byte may be another, or one matrix have an adapter merged."""
+    generator = torch.Generator().manual_seed(0)
+    names = ("language_model.lm_head.weight", "multi_modal_projector.linear_1.weight")
+    state = {name: torch.randn(2048, 2048, generator=generator).bfloat16() for name in names}
+    if changed is not None:
+        state[changed[0]].view(torch.uint8).view(-1)[changed[1]] ^= 1
+    if merged:
+        second, first = (torch.randn(s, generator=generator) for s in ((2048, 2), (2, 2048)))
+        state[merged] = (state[merged].float() + 1e-3 * second @ first).bfloat16()
+    folder.mkdir()
+    save_file(state, folder / "model.safetensors")
+    (folder / "config.json").write_text('{"model_type": "voxtral"}')
+    assert (folder / "model.safetensors").stat().st_size > 500 * SAMPLES * SAMPLE_BYTES
+    return folder
+
+
+@pytest.mark.parametrize("byte", [0, 12_345, 4_000_001, 8_388_607])
+def test_every_byte_of_the_projector_counts_however_large_the_base(
+    tmp_path: Path, byte: int
+) -> None:
+    kept = identify(large(tmp_path / "base"))
+    other = large(tmp_path / "other", changed=("multi_modal_projector.linear_1.weight", byte))
+    assert differences(kept, identify(other)) == ["model.safetensors differs in its projector"]
+
+
+def test_an_adapter_merged_into_any_matrix_makes_another_base(tmp_path: Path) -> None:
+    kept = identify(large(tmp_path / "base"))
+    other = large(tmp_path / "merged", merged="language_model.lm_head.weight")
+    assert differences(kept, identify(other)) == ["model.safetensors differs in its samples"]
 
 
 def test_other_settings_and_other_files_are_named(tiny: Path, copy: Path, tmp_path: Path) -> None:
@@ -59,7 +99,7 @@ def test_other_settings_and_other_files_are_named(tiny: Path, copy: Path, tmp_pa
 
 def test_what_is_no_safetensors_file_is_refused(copy: Path) -> None:
     (copy / "model.safetensors").write_bytes(struct.pack("<Q", 1 << 40) + b"{}")
-    with pytest.raises(CheckpointError, match="is no safetensors file, or is cut short"):
+    with pytest.raises(CheckpointError, match="it has no header, or is cut short"):
         identify(copy)
 
 
