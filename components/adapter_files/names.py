@@ -21,6 +21,14 @@ _RENAMED = (
 )
 """Names of transformers 4, which published weights still have, and those of transformers 5."""
 
+_FORMER = (
+    ("language_model.lm_head", "lm_head"),
+    ("language_model.model", "model.language_model"),
+    ("audio_tower", "model.audio_tower"),
+    ("multi_modal_projector", "model.multi_modal_projector"),
+)
+"""The same the other way."""
+
 _ADAPTER = re.compile(r"\.lora_([AB])\.default\.")
 
 
@@ -30,6 +38,14 @@ def today(name: str) -> str:
         renamed = re.sub(pattern, replacement, name)
         if renamed != name:
             return renamed
+    return name
+
+
+def before(name: str) -> str:
+    """Return what transformers 4 called a module of today's name."""
+    for former, now in _FORMER:
+        if name == now or name.startswith(f"{now}."):
+            return former + name.removeprefix(now)
     return name
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import fiddle as fdl
-from torch import nn
+from torch import Tensor, nn
 
 from components.adapter_files.experiment import experiment_of, notes_of, speech_llm_of, text_of
 from components.adapter_files.folder import (
@@ -19,6 +19,7 @@ from components.adapter_files.folder import (
 from components.adapter_files.names import modules
 from components.adapter_files.notes import Notes
 from components.adapter_files.settings import CONFIG, AdapterSettings, read_settings
+from components.adapter_files.targets import require_whole
 from components.speech_llm.base import find_base
 from components.speech_llm.identity import ASSET, differences, identify
 from components.speech_llm.lora import LoRA
@@ -128,14 +129,17 @@ class PeftWeights:
         """Take the adapter into a model whose base is loaded.
 
         Raises:
-            CheckpointError: the folder is no plain LoRA, it is of another base or scale, or a
-                tensor has no place or a place no tensor; nothing was loaded.
+            CheckpointError: the folder is no plain LoRA, it is of another base or scale, a layer
+                that its settings name has no tensors, or a tensor has no place or a place no
+                tensor; nothing was loaded.
         """
         llm = speech_llm_of(module)
         check_adapter(self.folder)
-        _require_scale(read_settings(self.folder), llm.lora, folder=self.folder)
+        settings = read_settings(self.folder)
+        _require_scale(settings, llm.lora, folder=self.folder)
         notes = [] if self.other_base else self._require_base(llm)
         state, mapped = read_adapter(self.folder)
+        self._require_whole(settings, state, llm)
         try:
             llm.load_adapter_state(state)
         except CheckpointError as error:
@@ -176,6 +180,15 @@ class PeftWeights:
             f"{len(state)} tensors, {values:,} parameters, for {name}",
             *lost,
         ]
+
+    def _require_whole(
+        self, settings: AdapterSettings, state: Mapping[str, Tensor], llm: SpeechLLM
+    ) -> None:
+        """Refuse tensors that are not those of the settings: half an adapter computes as well."""
+        own = llm.net.targeted_module_names
+        # What does not fit the model's own layers is told tensor by tensor when they are taken.
+        if set(modules(state)) == set(own):
+            require_whole(settings.targets, own, llm.net.base_model.model, source=str(self.folder))
 
     def _require_base(self, llm: SpeechLLM) -> list[str]:
         """Refuse another base model; say where the folder does not tell."""

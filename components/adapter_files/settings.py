@@ -3,32 +3,41 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from components.adapter_files.targets import Targets
 from core.errors import CheckpointError
 
 CONFIG = "adapter_config.json"
 
-_READ = {"peft_type", "r", "lora_alpha", "lora_dropout", "bias", "init_lora_weights"}
+_READ = {
+    "bias",
+    "exclude_modules",
+    "init_lora_weights",
+    "layers_pattern",
+    "layers_to_transform",
+    "lora_alpha",
+    "lora_dropout",
+    "peft_type",
+    "r",
+    "target_modules",
+}
 _ABOUT = {
     "auto_mapping",
     "eva_config",
     "base_model_name_or_path",
-    "exclude_modules",
     "inference_mode",
-    "layers_pattern",
-    "layers_to_transform",
     "megatron_core",
     "peft_version",
     "qalora_group_size",
     "revision",
     "runtime_config",
-    "target_modules",
     "task_type",
 }
-"""What says where an adapter is, which its tensors tell exactly, or how it was drawn."""
+"""What changes nothing that an adapter computes, once it was drawn."""
 _PLAIN_INITS = (True, False, "gaussian", "orthogonal", "eva", None)
 """Ways to draw an adapter that leave the base as it is."""
 
@@ -42,12 +51,14 @@ class AdapterSettings:
         alpha: numerator of its scale, ``alpha / rank``.
         dropout: in training.
         base: that it names as its base model; None if it names none.
+        targets: which layers it is on.
     """
 
     rank: int
     alpha: float
     dropout: float
     base: str | None
+    targets: Targets
 
 
 def read_settings(folder: Path) -> AdapterSettings:
@@ -76,9 +87,17 @@ def read_settings(folder: Path) -> AdapterSettings:
         raise CheckpointError(f"{file}: r, lora_alpha and lora_dropout are needed") from error
     if rank < 1:
         raise CheckpointError(f"{file}: r is {rank}; expected 1 or more")
+    try:
+        targets = Targets.read(found)
+    except (TypeError, ValueError, re.error) as error:
+        raise CheckpointError(f"{file} does not say which layers it adapts: {error}") from error
     base = found.get("base_model_name_or_path")
     return AdapterSettings(
-        rank=rank, alpha=alpha, dropout=dropout, base=str(base) if base else None
+        rank=rank,
+        alpha=alpha,
+        dropout=dropout,
+        base=str(base) if base else None,
+        targets=targets,
     )
 
 

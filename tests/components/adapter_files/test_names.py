@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from components.adapter_files.names import modules, peft_today, renamed, today
+from components.adapter_files.names import before, modules, peft_today, renamed, today
 from core.errors import CheckpointError
 
 
@@ -20,6 +20,7 @@ from core.errors import CheckpointError
 )
 def test_names_of_transformers_4_become_those_of_today_which_stay(old: str, new: str) -> None:
     assert today(old) == new
+    assert today(before(new)) == new
     assert today(new) == new
 
 

@@ -171,6 +171,27 @@ def test_half_an_adapter_is_refused(make: Make, adapter: Path) -> None:
         weights(adapter).load(make())
 
 
+@pytest.mark.parametrize("targets", [None, r".*\.linear_[12]", ["linear_1", "linear_2"]])
+def test_half_an_adapter_is_not_used_as_one_of_fewer_layers(adapter: Path, targets: object) -> None:
+    state = load_file(adapter / WEIGHTS)
+    save_file({n: v for n, v in state.items() if "linear_1" in n}, adapter / WEIGHTS)
+    if targets is not None:
+        edit(adapter, target_modules=targets)
+    with pytest.raises(CheckpointError, match=r"no tensors for .*projector\.linear_2"):
+        load_model(adapter, device="cpu")
+
+
+def test_tensors_of_layers_that_the_settings_do_not_name_are_refused(
+    make: Make, adapter: Path
+) -> None:
+    edit(adapter, target_modules=["linear_1"])
+    task = make()
+    before = task.model.adapter_state()
+    with pytest.raises(CheckpointError, match=r"linear_2, which target_modules does not name"):
+        weights(adapter).load(task)
+    assert all(torch.equal(v, before[n]) for n, v in task.model.adapter_state().items())
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
