@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -95,6 +95,7 @@ class SpeechLLM(nn.Module):
         self.max_new_tokens = max_new_tokens
         self.net: Any = None
         self._loaded: _Loaded | None = None
+        self._unadapted = 0
         keep_trained_only(self)
 
     def setup(self, context: RunContext) -> None:
@@ -272,10 +273,15 @@ class SpeechLLM(nn.Module):
 
     @contextmanager
     def unadapted(self) -> Iterator[None]:
-        """Compute as the base alone does while the context lasts."""
+        """Compute as the base alone does while the context lasts; contexts may be nested."""
         _ = self._ready
-        with self.net.disable_adapter():
-            yield
+        # Leaving one of peft's contexts switches the adapter on, whatever it was before.
+        with nullcontext() if self._unadapted else self.net.disable_adapter():
+            self._unadapted += 1
+            try:
+                yield
+            finally:
+                self._unadapted -= 1
 
     def train(self, mode: bool = True) -> SpeechLLM:
         """Set the mode of all but the encoder, which is always evaluated."""

@@ -160,6 +160,24 @@ def test_the_base_can_be_heard_again_and_the_adapter_comes_back(
     assert len(backward(model.train(), encoded)[1]) == 4
 
 
+def test_contexts_without_the_adapter_can_be_nested(make: Maker, encoded: Tensor) -> None:
+    model = make().eval()
+
+    def loss() -> float:
+        return float(model.loss(encoded[:1], [1], ["a"], None)[0].detach())
+
+    adapted = loss()
+    with model.unadapted():
+        base = loss()
+        with model.unadapted():
+            assert loss() == base
+        assert loss() == base
+        with pytest.raises(DataError), model.unadapted():
+            model.loss(encoded, (1,), ["a"], None)
+        assert loss() == base
+    assert loss() == adapted != base
+
+
 def test_the_state_is_the_adapter_and_loads_strictly(make: Maker, encoded: Tensor) -> None:
     holder, other = nn.Module(), nn.Module()
     holder.model, other.model = make(), make(adapted=False)
