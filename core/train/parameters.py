@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from torch import nn
+from torch.nn import Parameter
 
 
 def parameter_counts(module: nn.Module) -> tuple[int, int]:
-    """Return (trainable, all) parameter counts; tied parameters count once."""
-    parameters = list(module.parameters())
-    trainable = sum(p.numel() for p in parameters if p.requires_grad)
-    return trainable, sum(p.numel() for p in parameters)
+    """Return (trainable, all) parameter counts; tied parameters count once.
+
+    Quantised ones count as what they stand for, not as the bytes that several are packed into.
+    """
+    counts = [(_count(parameter), parameter.requires_grad) for parameter in module.parameters()]
+    return sum(n for n, trainable in counts if trainable), sum(n for n, _ in counts)
 
 
 def parameter_table(module: nn.Module, *, depth: int = 2) -> list[str]:
@@ -28,3 +31,9 @@ def parameter_table(module: nn.Module, *, depth: int = 2) -> list[str]:
         for name, kind, trainable, everything in rows
     ]
     return lines
+
+
+def _count(parameter: Parameter) -> int:
+    # As bitsandbytes describes what it packs; None before it does.
+    packed = getattr(parameter, "quant_state", None)
+    return parameter.numel() if packed is None else int(packed.shape.numel())
