@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from typing import Literal, NamedTuple
 
 import torch
@@ -10,6 +9,10 @@ import torch
 from core.errors import ConfigError
 
 Attention = Literal["auto", "sdpa", "eager", "flash_attention_2"]
+
+
+CAPABILITY = (8, 0)
+"""Least compute capability of CUDA devices that FlashAttention 2 has kernels for."""
 
 
 class AttentionChoice(NamedTuple):
@@ -23,6 +26,8 @@ def choose_attention(asked: Attention, *, dtype: torch.dtype) -> AttentionChoice
     """Return what to load the model with.
 
     ``auto`` takes FlashAttention 2 where it is installed and can be used, else PyTorch's own.
+
+    Transformers must be installed where there is a CUDA device.
 
     Raises:
         ConfigError: FlashAttention 2 was asked for by name and cannot run here.
@@ -38,7 +43,7 @@ def choose_attention(asked: Attention, *, dtype: torch.dtype) -> AttentionChoice
         return AttentionChoice(asked, "as configured")
     if obstacle:
         return AttentionChoice("sdpa", f"no FlashAttention 2: {obstacle}")
-    return AttentionChoice("flash_attention_2", "installed, CUDA, half precision")
+    return AttentionChoice("flash_attention_2", "installed, the card and half precision allow it")
 
 
 def _flash_obstacle(dtype: torch.dtype) -> str | None:
@@ -46,6 +51,12 @@ def _flash_obstacle(dtype: torch.dtype) -> str | None:
         return "there is no CUDA device"
     if dtype not in (torch.float16, torch.bfloat16):
         return f"it computes in half precision and the model in {str(dtype).removeprefix('torch.')}"
-    if importlib.util.find_spec("flash_attn") is None:
-        return "the package 'flash-attn' is not installed"
+    major, minor = torch.cuda.get_device_capability()
+    if (major, minor) < CAPABILITY:
+        least = ".".join(map(str, CAPABILITY))
+        return f"it needs compute capability {least} (Ampere), and this card has {major}.{minor}"
+    from transformers.utils import is_flash_attn_2_available
+
+    if not is_flash_attn_2_available():
+        return "the package 'flash-attn' is not installed, or older than transformers takes"
     return None

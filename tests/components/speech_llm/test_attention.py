@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 import torch
 
@@ -22,23 +24,29 @@ def test_without_cuda_flash_attention_is_neither_taken_nor_given() -> None:
 
 
 @pytest.mark.parametrize(
-    ("dtype", "installed", "name", "reason"),
+    ("dtype", "installed", "capability", "name", "reason"),
     [
-        (torch.bfloat16, True, "flash_attention_2", "installed, CUDA, half precision"),
-        (torch.bfloat16, False, "sdpa", "'flash-attn' is not installed"),
-        (torch.float32, True, "sdpa", "half precision and the model in float32"),
+        (torch.bfloat16, True, (8, 0), "flash_attention_2", "half precision allow it"),
+        (torch.bfloat16, True, (9, 0), "flash_attention_2", "half precision allow it"),
+        (torch.bfloat16, True, (7, 5), "sdpa", "needs compute capability 8.0 .* has 7.5"),
+        (torch.bfloat16, False, (8, 6), "sdpa", "'flash-attn' is not installed"),
+        (torch.float32, True, (8, 0), "sdpa", "half precision and the model in float32"),
     ],
 )
 def test_with_cuda_it_is_taken_where_it_can_run(
     dtype: torch.dtype,
     installed: bool,
+    capability: tuple[int, int],
     name: str,
     reason: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
-    found = object() if installed else None
-    monkeypatch.setattr("importlib.util.find_spec", lambda _: found)
+    monkeypatch.setattr("torch.cuda.get_device_capability", lambda: capability)
+    monkeypatch.setattr("transformers.utils.is_flash_attn_2_available", lambda: installed)
     choice = choose_attention("auto", dtype=dtype)
     assert choice.name == name
-    assert reason in choice.reason
+    assert re.search(reason, choice.reason)
+    if name == "sdpa":
+        with pytest.raises(ConfigError, match=reason):
+            choose_attention("flash_attention_2", dtype=dtype)
