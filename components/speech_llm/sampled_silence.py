@@ -84,8 +84,8 @@ class SampledSilence:
         bias[self.heard * STATES_PER_ROW :] = self.log_share(weight)
         for layer in tower.layers:
             hidden = layer(hidden, attention_mask=bias[None, None, None, :])
-        hidden = tower.layer_norm(hidden)
-        return hidden.reshape(hidden.shape[0], len(rows), -1)
+        normal: Tensor = tower.layer_norm(hidden)
+        return normal.reshape(normal.shape[0], len(rows), -1)
 
     def loss(
         self,
