@@ -51,8 +51,9 @@ class LogitDifference:
 def measure(llm: SpeechLLM, merged: Path, *, language: str | None) -> LogitDifference:
     """Compare a model with a folder that its adapter was merged into, which is loaded beside it.
 
-    Both compute in the same quantisation and dtype, on the model's device and on drawn features:
-    what is measured is the rounding of the merged weights, and that the folder opens.
+    Both are in memory then. They compute in the same quantisation and dtype, on the model's device
+    and on drawn features: what is measured is the rounding of the merged weights, and that the
+    folder opens.
 
     Args:
         llm: with its base and adapter loaded.

@@ -2,7 +2,8 @@
 
 The base is not rewritten from memory, where it may be quantised: its own files are copied, and in
 the copy the bytes of the adapted weights alone are replaced, in the dtype that they have there. All
-other weights stay those that were published, bit for bit, and no more than one matrix is in memory.
+other weights stay those that were published, bit for bit, and writing takes the memory of one
+matrix. Comparing the logits afterwards takes that of a second model.
 """
 
 from __future__ import annotations
