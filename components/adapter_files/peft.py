@@ -17,7 +17,7 @@ from components.adapter_files.folder import (
     write_weights,
 )
 from components.adapter_files.names import modules
-from components.adapter_files.notes import Notes
+from components.adapter_files.notes import NOTES, Notes
 from components.adapter_files.settings import CONFIG, AdapterSettings, read_settings
 from components.adapter_files.targets import require_whole
 from components.speech_llm.base import find_base
@@ -25,6 +25,7 @@ from components.speech_llm.identity import ASSET, differences, identify
 from components.speech_llm.lora import LoRA
 from components.speech_llm.missing import is_id
 from components.speech_llm.speech_llm import SpeechLLM
+from components.tasks.speech_adapter import SpeechAdapterTask
 from core.checkpoint.atomic import publish, scratch
 from core.checkpoint.start import StartReport, Taken
 from core.data.fingerprint import Fingerprint
@@ -110,18 +111,14 @@ class PeftWeights:
         return experiment_of(name="adapter", base=chosen, lora=lora, notes=notes, text=text)
 
     def write_assets(self, assets: Path, module: nn.Module) -> list[str]:
-        """Write which base model a task must have, where the folder says it.
-
-        Returns:
-            A line where it does not: then any base that fits is taken.
-        """
+        """Write which base model a task must have; any that fits where the folder does not say."""
         notes = Notes.read(self.folder)
         if notes is not None and notes.base is not None:
-            (assets / ASSET).write_bytes(Fingerprint(fields=notes.base).to_json())
-            return []
-        found, _ = find_base(speech_llm_of(module).base)
-        (assets / ASSET).write_bytes(identify(found).to_json())
-        return [f"{self.folder} does not say which base it was trained on; taking {found}"]
+            identity = Fingerprint(fields=notes.base)
+        else:
+            identity = identify(find_base(speech_llm_of(module).base)[0])
+        (assets / ASSET).write_bytes(identity.to_json())
+        return []  # load() says what the folder does not.
 
     # ----------------------------------------------------------------------- load and save
 
@@ -137,7 +134,9 @@ class PeftWeights:
         check_adapter(self.folder)
         settings = read_settings(self.folder)
         _require_scale(settings, llm.lora, folder=self.folder)
-        notes = [] if self.other_base else self._require_base(llm)
+        notes = self._unknown(module)
+        if not self.other_base:
+            self._require_base(llm)
         state, mapped = read_adapter(self.folder)
         self._require_whole(settings, state, llm)
         try:
@@ -190,11 +189,32 @@ class PeftWeights:
         if set(modules(state)) == set(own):
             require_whole(settings.targets, own, llm.net.base_model.model, source=str(self.folder))
 
-    def _require_base(self, llm: SpeechLLM) -> list[str]:
-        """Refuse another base model; say where the folder does not tell."""
+    def _unknown(self, module: nn.Module) -> list[str]:
+        """Say what is taken in the place of what the folder does not tell."""
+        notes = Notes.read(self.folder)
+        if notes is not None and notes.base is not None:
+            return []
+        llm = speech_llm_of(module)
+        base, _ = find_base(llm.base)
+        if notes is not None:
+            return [f"{self.folder / NOTES} names no base model; taking {base}"]
+        taken = [f"base {base}", f"quantization {llm.quantization}", f"dtype {llm.dtype}"]
+        settings = ["task.model.quantization", "task.model.dtype"]
+        if isinstance(module, SpeechAdapterTask):
+            named, form = module.language, module.text
+            taken.append("no language" if named is None else f"language {named}")
+            taken.append(f"scores {'as written' if form is None else f'in {form.fingerprint}'}")
+            settings += ["task.language", "task.text"]
+        return [
+            f"{self.folder} has no {NOTES}, so what it was trained with is not known; taking "
+            f"{', '.join(taken)}; --base and {', '.join(settings)} change that"
+        ]
+
+    def _require_base(self, llm: SpeechLLM) -> None:
+        """Refuse another base model than the one that the folder tells."""
         notes = Notes.read(self.folder)
         if notes is None or notes.base is None:
-            return ["the folder does not say which base model it was trained on"]
+            return
         found, _ = find_base(llm.base)
         kept, own = Fingerprint(fields=notes.base), identify(found)
         if kept.digest != own.digest:
@@ -203,7 +223,6 @@ class PeftWeights:
                 f"{'; '.join(differences(kept, own))}; to start from it all the same, name it "
                 f"peft:{self.folder}?other_base=true"
             )
-        return []
 
 
 def _require_scale(settings: AdapterSettings, lora: LoRA, *, folder: Path) -> None:

@@ -134,7 +134,15 @@ def test_an_adapter_of_other_scripts_needs_its_base_and_says_what_it_does_not_kn
     overrides = ["task.model.quantization=none", "task.model.dtype=float32"]
     overrides += ["task.language=ko", f"task.model.max_new_tokens={TOKENS}"]
     model = load_model(adapter, device="cpu", base=str(base), overrides=overrides)
-    assert "does not say which base" in model.notes[0]
+    (note,) = model.notes
+    assert note.startswith(f"{adapter} has no sori.json, so what it was trained with is not known")
+    assert (
+        f"taking base {base}, quantization none, dtype float32, language ko, scores as written"
+        in note
+    )
+    assert "task.language, task.text change that" in note
+    plain = load_model(adapter, device="cpu", base=str(base))
+    assert "quantization nf4, dtype bf16, no language, scores as written" in plain.notes[0]
     assert heard(model.task) == texts.adapted
 
 
