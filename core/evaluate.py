@@ -117,7 +117,8 @@ def _evaluate(
     if scored == 0:
         raise DataError(f"{source}: no utterance could be used; {skipped} were skipped")
     print(f"\n{source}: {scored} utterances, {skipped} skipped")
-    return _told(report, before if baseline else None, worst) | {"skipped": skipped}
+    figures = _told(report, before if baseline else None, worst)
+    return figures | {"skipped": skipped, "task": model.task.summary()}
 
 
 def _told(report: ErrorReport, before: ErrorReport | None, worst: int) -> dict[str, Any]:

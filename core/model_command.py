@@ -30,7 +30,10 @@ def model_parser(module: str, description: str | None) -> argparse.ArgumentParse
 
 
 def load_from(options: argparse.Namespace) -> Model:
-    """Load the model that :func:`model_parser` arguments name. Raises SoriError."""
+    """Load the model that :func:`model_parser` arguments name, and say what it computes with.
+
+    Raises SoriError.
+    """
     # Imported late: --help must not wait for torch.
     from core.inference import load_model
 
@@ -43,6 +46,8 @@ def load_from(options: argparse.Namespace) -> Model:
     )
     for note in model.notes:
         print(f"note: {note}", file=sys.stderr)
+    for line in model.task.summary():
+        print(f"task: {line}", file=sys.stderr)
     return model
 
 

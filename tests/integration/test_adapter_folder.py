@@ -73,7 +73,8 @@ def test_the_unadapted_baseline_stands_beside_the_adapted_figure(
     source, out, lines = f"nemo:{place / 'test.jsonl'}", tmp_path / "r.json", tmp_path / "r.jsonl"
     arguments = [str(place / "adapter"), source, "--json", str(out), "--output", str(lines)]
     assert evaluate.main(arguments) == 0
-    printed = capsys.readouterr().out
+    printed, told = capsys.readouterr()
+    assert f"task: base {place / 'base'} (Voxtral), float32, not quantised" in told
     assert "in the normal form of text/normalizer version=1" in printed
     assert "Before and after adaptation, on the same prompts" in printed
     assert "un-adapted" in printed
@@ -81,6 +82,8 @@ def test_the_unadapted_baseline_stands_beside_the_adapted_figure(
     rows = [json.loads(line) for line in lines.read_text(encoding="utf-8").splitlines()]
     assert {row["reference"] for row in rows} == set(SAID)
     assert any(row["hypothesis"] != row["unadapted"] for row in rows)
+    assert len(report["task"]) == 4
+    assert all(f"task: {line}\n" in told for line in report["task"])
     assert report["cer"]["reference_length"] < report["as_written"]["cer"]["reference_length"]
     assert report["unadapted"]["cer"]["reference_length"] == report["cer"]["reference_length"]
     change = report["comparison"]["cer"]
