@@ -64,11 +64,14 @@ class AudioFeatures:
         extractor: of features.
         dtype: that they are rounded to, as a cache would.
         transcripts: which text is given.
+        most_chunks: that the model takes at once; features of longer audio are those of its parts,
+            and where a text is required it is left out. None for any number.
     """
 
     extractor: WhisperFeatures
     dtype: StoredDtype
     transcripts: Transcripts
+    most_chunks: int | None = None
 
     def __call__(self, cuts: Iterable[Cut | AudioError], key: Key = ()) -> FeatureBatch:
         """Decode and extract; a cut that fails becomes an entry of ``skipped``."""
@@ -88,7 +91,13 @@ class AudioFeatures:
             except AudioError as error:
                 skipped.append(skip(error))
                 continue
-            parts.append(self.extractor(torch.from_numpy(audio)).to(DTYPES[self.dtype]))
+            if self.transcripts.required and (
+                long := _too_long(cut.id, audio.size, self.most_chunks)
+            ):
+                skipped.append(long)
+                continue
+            found = self.extractor.by_parts(torch.from_numpy(audio), chunks=self.most_chunks)
+            parts.append(found.to(DTYPES[self.dtype]))
             used.append((cut, text, audio.size))
         nothing = torch.empty((0, NUM_BINS, CHUNK_FRAMES), dtype=DTYPES[self.dtype])
         return _batch(used, skipped, features=torch.cat(parts) if parts else nothing)
@@ -104,12 +113,15 @@ class CachedFeatures:
     Args:
         store: features, or encoder outputs.
         transcripts: which text is given.
+        most_chunks: that the model takes at once; where a text is required, longer audio is left
+            out. None for any number.
     """
 
     needs_audio: ClassVar[Literal[False]] = False
 
     store: StoredFeatures
     transcripts: Transcripts
+    most_chunks: int | None = None
 
     def __call__(self, cuts: Iterable[Cut | AudioError], key: Key = ()) -> FeatureBatch:
         """Read from the shards, straight to where the batch is."""
@@ -133,11 +145,22 @@ class CachedFeatures:
         if cut.id not in self.store.reader:
             place = str(self.store.reader.folder)
             return Skipped(id=cut.id, reason="not in the cache", detail=place)
-        stored = self.store.samples(cut.id) / SAMPLE_RATE
+        samples = self.store.samples(cut.id)
+        stored = samples / SAMPLE_RATE
         if abs(stored - cut.duration) <= TRUNCATION_TOLERANCE:
-            return None
+            return (
+                _too_long(cut.id, samples, self.most_chunks) if self.transcripts.required else None
+            )
         detail = f"{stored:.2f} s are stored; the manifest says {cut.duration:.2f} s"
         return Skipped(id=cut.id, reason="other audio in the cache", detail=detail)
+
+
+def _too_long(identity: str, samples: int, most_chunks: int | None) -> Skipped | None:
+    """Return why a text cannot be asked of audio; None where it can."""
+    if most_chunks is None or chunk_count(samples) <= most_chunks:
+        return None
+    detail = f"{samples / SAMPLE_RATE:.2f} s; at most {most_chunks * CHUNK_SECONDS:g} s"
+    return Skipped(id=identity, reason="longer than the model takes at once", detail=detail)
 
 
 def _batch(

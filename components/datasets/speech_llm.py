@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +47,9 @@ class SpeechLLMData:
     rows. Longer audio has several chunks.
 
     Training leaves out what is outside ``min_seconds`` and ``max_seconds``, and counts it in the
-    summary. Evaluation leaves out only what is shorter than ``min_eval_seconds``.
+    summary. Evaluation leaves out only what is shorter than ``min_eval_seconds``. Where the model
+    is of a family that takes 30 s at once, validation and test skip what is longer, as training
+    does; a source that is opened by command is heard part by part.
 
     Args:
         train: source of training, such as ``nemo:train.jsonl``.
@@ -56,7 +59,8 @@ class SpeechLLMData:
         features: folder of the cache by split name, ``train`` for training; a split that is not
             named is read from its audio. From a cache, the audio need not be there.
         model: the task's own, whose encoder must have made a cache of encoder outputs; None where
-            there is none. Where its base is missing, that is told before any source is read.
+            there is none. Where its base is missing, that is told before any source is read; what
+            it cannot hear at once is skipped.
         text: normal form of the transcripts of training and validation; None for the text as it
             is. :meth:`open_split` always gives that.
         dtype: of features, or of encoder outputs; None for the model's, which rounds features to it
@@ -221,10 +225,21 @@ class SpeechLLMData:
     ) -> AudioFeatures | CachedFeatures:
         transcripts = Transcripts(form=None if raw else self.text, required=not raw)
         store = self._store(split, corpus)
+        most = self._most_chunks
         if store is not None:
-            return CachedFeatures(store=store, transcripts=transcripts)
+            return CachedFeatures(store=store, transcripts=transcripts, most_chunks=most)
         self._extractor.load()
-        return AudioFeatures(extractor=self._extractor, dtype=self.dtype, transcripts=transcripts)
+        return AudioFeatures(
+            extractor=self._extractor,
+            dtype=self.dtype,
+            transcripts=transcripts,
+            most_chunks=most,
+        )
+
+    @cached_property
+    def _most_chunks(self) -> int | None:
+        """Chunks that the model takes under one prompt; None for any number."""
+        return None if self.model is None else find_base(self.model.base)[1].max_chunks
 
     def _store(self, split: str, corpus: Corpus) -> StoredFeatures | None:
         """Return the cache of a split, opened once; None where it has none."""

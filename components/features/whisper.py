@@ -90,6 +90,14 @@ class WhisperFeatures:
         chunked: Tensor = made.reshape(NUM_BINS, -1, CHUNK_FRAMES).transpose(0, 1)
         return chunked
 
+    def by_parts(self, audio: Tensor, *, chunks: int | None) -> Tensor:
+        """Map (S,) samples to features as :meth:`__call__` does, of parts that know nothing of
+        each other: of ``chunks`` chunks, or of the whole where that is None.
+        """
+        if chunks is None:
+            return self(audio)
+        return torch.cat([self(part) for part in audio.split(chunks * CHUNK_SAMPLES)])
+
     @cached_property
     def _extractor(self) -> Any:  # noqa: ANN401
         try:

@@ -45,7 +45,8 @@ def require_chunks(chunks: Sequence[int], family: Family) -> None:
     if family.max_chunks is not None and max(chunks, default=0) > family.max_chunks:
         raise DataError(
             f"an utterance has {max(chunks)} chunks of 30 s; {family.title} takes "
-            f"{family.max_chunks}: cut the audio"
+            f"{family.max_chunks}: cut the audio, or set the data's 'model', by which training "
+            "and validation leave such utterances out"
         )
 
 

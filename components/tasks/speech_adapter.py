@@ -46,7 +46,8 @@ class SpeechAdapterTask(TranscribingTask):
             written. Training texts are in it already.
         prompt_chunks: most chunks of 30 s that are transcribed under one prompt; longer audio is
             transcribed part by part, and the texts are joined by spaces. 1 is what an adapter of
-            short clips has learnt; more keeps words whole at the borders.
+            short clips has learnt; more keeps words whole at the borders. Families that take one
+            chunk hear each as a recording of its own, as their processors do.
     """
 
     loss_names: ClassVar[tuple[str, ...]] = ("ce",)
@@ -72,8 +73,19 @@ class SpeechAdapterTask(TranscribingTask):
         self._baseline: dict[tuple[tuple[str, ...], ...], dict[str, MetricSum]] = {}
 
     def setup(self, context: RunContext) -> None:
-        """Load the base, attach the adapter. Raises ConfigError where files are missing."""
+        """Load the base, attach the adapter.
+
+        Raises:
+            CheckpointError: files of the base are missing.
+            ConfigError: the base takes fewer chunks under one prompt than are set.
+        """
         self.model.setup(context)
+        most = self.model.family.max_chunks
+        if most is not None and self.prompt_chunks > most:
+            raise ConfigError(
+                f"task.prompt_chunks is {self.prompt_chunks}, and {self.model.family.title} takes "
+                f"{most} under one prompt; set {most}"
+            )
 
     def summary(self) -> list[str]:
         """Return what was loaded, how attention is computed, and what it takes of memory."""
@@ -170,7 +182,7 @@ class SpeechAdapterTask(TranscribingTask):
         if batch.encoded is not None:
             rows = batch.encoded
         elif batch.features is not None:
-            rows = self.model.encode(batch.features, samples=batch.samples, chunks=batch.chunks)
+            rows = self._encode(batch.features, batch.chunks, tuple(batch.samples.tolist()))
         else:
             raise DataError("a batch needs features or encoder outputs; it has neither")
         return _Audio(rows, batch.chunks, tuple(batch.samples.tolist()))
@@ -179,13 +191,23 @@ class SpeechAdapterTask(TranscribingTask):
         """Encode audio, each utterance without the padding of its batch."""
         samples = tuple(batch.audio_lengths.tolist())
         audio = batch.audio.float().cpu()
+        most = self.model.family.max_chunks
         found = [
-            self._features(row[:length].contiguous())
+            self._features.by_parts(row[:length].contiguous(), chunks=most)
             for row, length in zip(audio, samples, strict=True)
         ]
         chunks = tuple(len(each) for each in found)
         features = torch.cat(found).to(batch.audio.device)
-        return _Audio(self.model.encode(features, samples=samples, chunks=chunks), chunks, samples)
+        return _Audio(self._encode(features, chunks, samples), chunks, samples)
+
+    def _encode(self, features: Tensor, chunks: Sequence[int], samples: Sequence[int]) -> Tensor:
+        """Encode the chunks of long utterances as far apart as the family takes them."""
+        most = self.model.family.max_chunks
+        if most is not None:
+            parts = [part for each in _divided(chunks, samples, most) for part in each]
+            chunks = [part.chunks for part in parts]
+            samples = [part.samples for part in parts]
+        return self.model.encode(features, chunks=chunks, samples=samples)
 
     def _score(self, audio: _Audio, texts: Sequence[str]) -> Scored:
         return self.model.score(
@@ -211,7 +233,7 @@ class SpeechAdapterTask(TranscribingTask):
 
     def _texts(self, audio: _Audio) -> list[str]:
         """Return the text of each utterance; parts of long ones are transcribed side by side."""
-        parts = audio.parts(self.prompt_chunks)
+        parts = _divided(audio.chunks, audio.samples, self.prompt_chunks)
         chunks = tuple(part.chunks for utterance in parts for part in utterance)
         samples = tuple(part.samples for utterance in parts for part in utterance)
         texts = iter(self.model.generate(audio.rows, chunks, self.language, samples=samples))
@@ -246,17 +268,18 @@ class _Audio:
         chunks = self.chunks[:limit]
         return _Audio(self.rows[: sum(chunks)], chunks, self.samples[:limit])
 
-    def parts(self, most: int) -> list[list[_Part]]:
-        """Divide each utterance into parts of at most ``most`` chunks."""
-        divided = []
-        for chunks, samples in zip(self.chunks, self.samples, strict=True):
-            parts = []
-            for start in range(0, chunks, most):
-                size = min(most, chunks - start)
-                left = samples - start * CHUNK_SAMPLES
-                parts.append(_Part(size, min(left, size * CHUNK_SAMPLES)))
-            divided.append(parts)
-        return divided
+
+def _divided(chunks: Sequence[int], samples: Sequence[int], most: int) -> list[list[_Part]]:
+    """Divide utterances into parts of at most ``most`` chunks."""
+    divided = []
+    for whole, length in zip(chunks, samples, strict=True):
+        parts = []
+        for start in range(0, whole, most):
+            size = min(most, whole - start)
+            left = length - start * CHUNK_SAMPLES
+            parts.append(_Part(size, min(left, size * CHUNK_SAMPLES)))
+        divided.append(parts)
+    return divided
 
 
 def _on_host(sums: MetricSum) -> MetricSum:

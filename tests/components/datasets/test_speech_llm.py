@@ -15,6 +15,7 @@ from components.speech_llm.tiny import write_tiny
 from components.text.normalizer import TextNormalizer
 from core.contracts import Batch, FeatureBatch, FixedRows, RunContext
 from core.errors import ConfigError, DataError
+from tests.components.speech_llm.other_families import write_family
 from tests.core.data.corpus_files import write_corpus
 
 SECONDS = [1.0, 3.0, 4.5, 25.0, 5.5, 3.5, 8.0, 30.5, 4.0, 61.0]
@@ -147,6 +148,26 @@ def test_training_is_filtered_and_evaluation_is_not(folder: Path, tmp_path: Path
         assert line in summary
     assert "train" in data.fingerprint()
     assert "features of dev" in data.fingerprint()
+
+
+@pytest.mark.parametrize("kind", [None, "features"])
+def test_what_a_model_cannot_hear_at_once_is_skipped_where_its_text_is_needed(
+    folder: Path, tmp_path: Path, kind: str | None
+) -> None:
+    base = write_family(tmp_path / "base", "glmasr")
+    short = SpeechLLM(base=str(base), lora=LoRA(), quantization="none", dtype="float32")
+    features = cached(folder, kind) if kind else None
+    data = ready(folder, tmp_path, features=features, model=short, max_seconds=70, min_seconds=1)
+    for batches in (taken(data.train_stream()), taken(data.eval_batches("dev"))):
+        left = {skipped.id: skipped for batch in batches for skipped in batch.skipped}
+        assert set(left) == {"wavs/007.wav", "wavs/009.wav"}
+        assert left["wavs/007.wav"].reason == "longer than the model takes at once"
+        assert left["wavs/007.wav"].detail == "30.50 s; at most 30 s"
+        assert sum(len(batch) for batch in batches) == len(SECONDS) - 2
+        assert all(set(batch.chunks) <= {1} for batch in batches)
+    opened = taken(data.open_split("dev"))
+    assert not any(batch.skipped for batch in opened)
+    assert sum(len(batch) for batch in opened) == len(SECONDS), "heard part by part"
 
 
 def test_from_a_cache_the_audio_need_not_be_there(folder: Path, tmp_path: Path) -> None:

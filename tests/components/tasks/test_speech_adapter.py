@@ -22,6 +22,7 @@ from components.tasks.speech_adapter import SpeechAdapterTask
 from components.text.normalizer import TextNormalizer
 from core.contracts import Adapted, FeatureBatch, RunContext, SpeechBatch
 from core.errors import ConfigError, DataError
+from tests.components.speech_llm.other_families import write_family
 
 Make = Callable[..., SpeechAdapterTask]
 SECONDS = (1.0, 31.0, 2.5)
@@ -35,10 +36,10 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def make(tiny: Path, tmp_path: Path) -> Make:
-    def made(**settings: Any) -> SpeechAdapterTask:
+    def made(*, base: Path = tiny, **settings: Any) -> SpeechAdapterTask:
         torch.manual_seed(0)
         model = SpeechLLM(
-            base=str(tiny),
+            base=str(base),
             lora=LoRA(dropout=0.0),
             quantization="none",
             dtype="float32",
@@ -214,6 +215,46 @@ def test_long_audio_is_transcribed_part_by_part(make: Make, stored: FeatureBatch
             0
         ]
     )
+
+
+@pytest.fixture(scope="module")
+def short_sighted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a base that takes one chunk, and is told where audio ends."""
+    return write_family(tmp_path_factory.mktemp("qwen"), "qwen3_asr")
+
+
+def test_a_family_of_one_chunk_hears_long_audio_as_recordings_of_30_s(
+    make: Make, short_sighted: Path, audio: tuple[Tensor, ...]
+) -> None:
+    task = make(base=short_sighted)
+    batch = heard(audio)
+    parts = [part for each in audio for part in each.split(480_000)]
+    assert len(parts) == 4
+    lengths = torch.tensor([len(part) for part in parts])
+    divided = replace(
+        batch,
+        ids=tuple("abcd"),
+        audio=torch.nn.utils.rnn.pad_sequence(parts, batch_first=True),
+        audio_lengths=lengths,
+        targets=torch.zeros((4, 0), dtype=torch.int64),
+        target_lengths=torch.zeros(4, dtype=torch.int64),
+        texts=("",) * 4,
+    )
+    first, second, third, last = (found.text for found in task.transcribe(divided))
+    expected = [first, " ".join(filter(None, (second, third))), last]
+    assert [found.text for found in task.transcribe(batch)] == expected
+    assert any(expected)
+
+
+def test_a_family_of_one_chunk_hears_long_features(
+    make: Make, short_sighted: Path, stored: FeatureBatch
+) -> None:
+    task = make(base=short_sighted)
+    assert len(task.transcribe(stored)) == 3
+    with pytest.raises(DataError, match=r"2 chunks of 30 s; Qwen3-ASR takes 1: cut .* 'model'"):
+        task.step(stored)
+    with pytest.raises(ConfigError, match="prompt_chunks is 2, and Qwen3-ASR takes 1"):
+        make(base=short_sighted, prompt_chunks=2)
 
 
 def test_both_texts_are_scored_in_normal_form(
