@@ -145,7 +145,8 @@ class SpeechLLMData:
         Raises:
             DataError: a source or a cache is missing or damaged, a cache was made by another
                 processor or encoder, or has none of a source's utterances.
-            ConfigError: a URI is not valid, two splits share a name, or ``features`` names none.
+            ConfigError: a URI is not valid, two splits share a name, ``features`` names none, or a
+                model that leaves its encoder out is to hear a split without encoder outputs.
             CheckpointError: files of the model's base are missing.
         """
         names = (TRAIN, *self._splits.uris)
@@ -165,6 +166,19 @@ class SpeechLLMData:
             for split in names:
                 corpus = self._splits.train if split == TRAIN else self._splits.evaluation(split)
                 self._store(split, corpus)
+        self._require_encoded(names)
+
+    def _require_encoded(self, splits: Iterable[str]) -> None:
+        """Refuse splits that a model which trains without its encoder could not hear."""
+        if self.model is None or self.model.with_encoder:
+            return
+        bare = [s for s in splits if not isinstance(self._stores.get(s), EncoderCache)]
+        if bare:
+            raise ConfigError(
+                "model.with_encoder is off, so every split needs stored outputs of the encoder; "
+                f"{', '.join(bare)} has none: name a cache made with --encoder in data.features, "
+                "or set model.with_encoder=true"
+            )
 
     def train_stream(self) -> BatchStream:
         """Return the training batches of this rank."""

@@ -234,6 +234,20 @@ def test_what_does_not_fit_is_refused(folder: Path, tmp_path: Path) -> None:
         ready(folder, tmp_path, features=cached(folder, "features"), dtype="bf16")
 
 
+def test_without_an_encoder_every_split_must_have_its_outputs(folder: Path, tmp_path: Path) -> None:
+    network = model(folder)
+    network.with_encoder = False
+    encoded = cached(folder, "encoded")
+    ready(folder, tmp_path, features=encoded, model=network)
+    for features in (
+        {"train": encoded["train"]},
+        {**encoded, "dev": str(folder / "features")},
+    ):
+        with pytest.raises(ConfigError, match=r"with_encoder is off.*; dev has none"):
+            ready(folder, tmp_path, features=features, model=network)
+        ready(folder, tmp_path, features=features, model=network, training=False)
+
+
 def test_a_cache_of_another_corpus_is_refused(folder: Path, tmp_path: Path) -> None:
     other = write_corpus(tmp_path / "other", [4.0, 5.0])
     other.write_text(other.read_text().replace("wavs/", "./wavs/"))
