@@ -39,10 +39,14 @@ class ChatPrompt:
         Raises:
             ConfigError: the language is none that can be asked for, or one is needed.
         """
-        if language not in self._known:
-            self._known[language] = self._around_audio(language)
+        self.require(language)
         before, after = self._known[language]
         return [*before, *([self.audio_token] * rows), *after]
+
+    def require(self, language: str | None) -> None:
+        """Raise ConfigError unless the language, or none, can be asked for."""
+        if language not in self._known:
+            self._known[language] = self._around_audio(language)
 
     def answer(self, text: str) -> list[int]:
         """Return the ids of a transcript and the end."""

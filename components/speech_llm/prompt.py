@@ -31,6 +31,9 @@ class Prompt(Protocol):
             ConfigError: the language is not one that can be asked for.
         """
 
+    def require(self, language: str | None) -> None:
+        """Raise ConfigError unless transcripts can be asked for in the language."""
+
     def answer(self, text: str) -> list[int]:
         """Return the ids of a transcript, composed (NFC), and the end of the answer."""
 
@@ -93,6 +96,10 @@ class MistralPrompt:
             )
         return ids
 
+    def require(self, language: str | None) -> None:
+        """Raise ConfigError unless the language is a code of ISO 639-1."""
+        self._known.setdefault((1, language), self._encoded(1, language))
+
     def answer(self, text: str) -> list[int]:
         """Return the ids of a transcript and the end."""
         composed = unicodedata.normalize("NFC", text)
@@ -125,6 +132,26 @@ def _silence(*, seconds: int) -> io.BytesIO:
     soundfile.write(stream, samples, SAMPLE_RATE, format="WAV", subtype="PCM_16")
     stream.seek(0)
     return stream
+
+
+def require_code(language: str | None) -> None:
+    """Raise ConfigError for what is no code of a language, whatever the model.
+
+    That is a code of two letters, or one of three where there is none of two (ISO 639-3). Without
+    pycountry, which comes with mistral-common, only the form is looked at.
+    """
+    try:
+        import pycountry
+    except ImportError:
+        known = language is None or (language.isalpha() and len(language) in (2, 3))
+        if not known:
+            raise ConfigError(f"language '{language}' is no code such as 'ko'") from None
+        return
+    if language is None or pycountry.languages.get(alpha_2=language):
+        return
+    found = pycountry.languages.get(alpha_3=language) if len(language) == 3 else None
+    if found is None or hasattr(found, "alpha_2"):
+        raise ConfigError(_language_message(language))
 
 
 def _language_message(language: str) -> str:

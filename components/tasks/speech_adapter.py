@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
@@ -13,6 +13,8 @@ from torch import Tensor
 from components.features.whisper import CHUNK_SAMPLES, SAMPLE_RATE, WhisperFeatures
 from components.metrics.error_rate import ErrorCounts, characters, count_errors, words
 from components.metrics.forms import FormsReport
+from components.speech_llm.base import find_base
+from components.speech_llm.prompt import prompt_for, require_code
 from components.speech_llm.speech_llm import Scored, SpeechLLM
 from core.contracts import (
     Artifact,
@@ -77,8 +79,12 @@ class SpeechAdapterTask(TranscribingTask):
 
         Raises:
             CheckpointError: files of the base are missing.
-            ConfigError: the base takes fewer chunks under one prompt than are set.
+            ConfigError: the base cannot be asked in the language, which is told before its weights
+                are read, or it takes fewer chunks under one prompt than are set.
         """
+        folder, family = find_base(self.model.base)
+        with _naming_the_language():
+            prompt_for(folder, family).require(self.language)
         self.model.setup(context)
         most = self.model.family.max_chunks
         if most is not None and self.prompt_chunks > most:
@@ -94,7 +100,13 @@ class SpeechAdapterTask(TranscribingTask):
         return [*self.model.describe(), prompt]
 
     def outline(self) -> list[str]:
-        """Return parameters and memory at real size, from the base's configuration alone."""
+        """Return parameters and memory at real size, from the base's configuration alone.
+
+        Raises:
+            ConfigError: ``language`` is no code of any language.
+        """
+        with _naming_the_language():
+            require_code(self.language)
         return self.model.outline()
 
     # ---------------------------------------------------------------------------- training
@@ -280,6 +292,15 @@ def _divided(chunks: Sequence[int], samples: Sequence[int], most: int) -> list[l
             parts.append(_Part(size, min(left, size * CHUNK_SAMPLES)))
         divided.append(parts)
     return divided
+
+
+@contextmanager
+def _naming_the_language() -> Iterator[None]:
+    """Say by which setting a language came that is refused."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(f"task.language: {error}") from error
 
 
 def _on_host(sums: MetricSum) -> MetricSum:

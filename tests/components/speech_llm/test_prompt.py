@@ -9,7 +9,7 @@ from torch import Tensor
 from transformers import AutoProcessor
 
 from components.speech_llm.families import FAMILIES
-from components.speech_llm.prompt import Prompt, prompt_for
+from components.speech_llm.prompt import Prompt, prompt_for, require_code
 from core.errors import ConfigError
 
 
@@ -67,6 +67,14 @@ def test_a_tokenizer_of_another_model_is_noticed(prompt: Prompt) -> None:
 def test_a_language_that_is_no_code_is_refused(prompt: Prompt, language: str, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         prompt.request(rows=375, chunks=1, language=language)
+
+
+def test_a_code_is_looked_at_without_a_model() -> None:
+    for language in (None, "ko", "fr", "yue", "fil"):
+        require_code(language)
+    for language, said in (("korean", "'ko'"), ("kor", "ISO"), ("KO!", "ISO"), ("", "ISO")):
+        with pytest.raises(ConfigError, match=said):
+            require_code(language)
 
 
 def test_answers_end_and_are_composed(prompt: Prompt) -> None:

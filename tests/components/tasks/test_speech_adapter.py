@@ -297,5 +297,18 @@ def test_what_cannot_be_is_refused(make: Make, stored: FeatureBatch) -> None:
         make(prompt_chunks=0)
     with pytest.raises(DataError, match="neither"):
         make().step(replace(stored, features=None))
-    with pytest.raises(ConfigError, match=r"language 'korean'.*did you mean 'ko'"):
-        make(language="korean").step(stored)
+
+
+def test_a_language_that_cannot_be_asked_for_is_told_before_weights_are_read(
+    make: Make, short_sighted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def loaded(*_: Any, **__: Any) -> None:
+        raise AssertionError("weights were read")
+
+    monkeypatch.setattr("components.speech_llm.speech_llm.load_base", loaded)
+    with pytest.raises(ConfigError, match=r"task\.language: .*'korean'.*did you mean 'ko'"):
+        make(language="korean")
+    with pytest.raises(ConfigError, match=r"task\.language: Qwen3-ASR .*set language"):
+        make(base=short_sighted, language=None)
+    with pytest.raises(ConfigError, match=r"task\.language: Qwen3-ASR has no language 'sw'"):
+        make(base=short_sighted, language="sw")
