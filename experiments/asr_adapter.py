@@ -65,8 +65,8 @@ def experiment(
     config = _full() if scale == "full" else _demo()
     config.seed = seed
     config.task.language = language
-    if language == "en":
-        config.task.text.language = "en"
+    if language not in (None, "ko"):
+        config.task.text.language = "en"  # Whose rules for apostrophes are those of Latin script.
     if base is not None:
         config.task.model.base = base
     if train is not None:

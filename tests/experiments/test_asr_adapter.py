@@ -16,7 +16,7 @@ from core.config import snapshot
 from core.config.compose import compose_target
 from core.config.flatten import flat_text
 from core.config.lint import lint
-from core.errors import CheckpointError
+from core.errors import CheckpointError, ConfigError
 from core.experiment import Experiment
 from core.train.dryrun import dry_run
 from experiments.asr_adapter import experiment
@@ -67,6 +67,11 @@ def test_the_dry_run_gives_the_published_counts_and_memory(monkeypatch: pytest.M
         assert words in text
 
 
+def test_the_dry_run_refuses_what_is_no_language() -> None:
+    with pytest.raises(ConfigError, match=r"task\.language: .*did you mean 'ko'"):
+        dry_run(compose_target("experiments.asr_adapter", ["scale=full", "language=korean"]))
+
+
 def test_without_weights_one_line_says_what_is_missing_and_where(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -97,3 +102,10 @@ def test_given_sources_replace_all_of_the_demos() -> None:
     assert config.data.validation == {"val": "nemo:b.json"}
     assert config.data.test == {}
     assert (config.task.language, config.task.text.language) == ("en", "en")
+
+
+@pytest.mark.parametrize("language", ["fr", "it"])
+def test_other_languages_keep_their_apostrophes(language: str) -> None:
+    config = experiment(language=language)
+    assert fdl.build(config.task.text)("L'eau dell'anno.") == "L'eau dell'anno"
+    assert config.data.text is config.task.text
