@@ -11,7 +11,18 @@ from core.errors import CheckpointError, ConfigError
 CONFIG = "config.json"
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
-WANTED = (CONFIG, "generation_config.json", "*processor_config.json", "tekken.json", "tokenizer*")
+WANTED = (
+    CONFIG,
+    "generation_config.json",
+    "*processor_config.json",
+    "chat_template*",
+    "tekken.json",
+    "tokenizer*",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+)
 """Besides the weights; some repositories hold those a second time, in a form of their own."""
 
 

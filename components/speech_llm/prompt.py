@@ -11,7 +11,7 @@ import numpy as np
 
 from components.speech_llm.families import Family
 from components.speech_llm.packages import require
-from core.errors import ConfigError, suggest
+from core.errors import CheckpointError, ConfigError, suggest
 
 SAMPLE_RATE = 16_000
 
@@ -50,6 +50,7 @@ def prompt_for(folder: Path, family: Family) -> Prompt:
 
     Raises:
         ConfigError: a package is missing, or the files make no processor of the family's kind.
+        CheckpointError: the family needs a chat template, and there is none.
     """
     from transformers import AutoProcessor
 
@@ -64,6 +65,11 @@ def prompt_for(folder: Path, family: Family) -> Prompt:
         return MistralPrompt(processor.tokenizer)
     from components.speech_llm.chat_prompt import ChatPrompt
 
+    if not (processor.chat_template or processor.tokenizer.chat_template):
+        raise CheckpointError(
+            f"{folder} lacks chat_template.jinja, by which {family.title} is asked for a "
+            "transcript; put it there"
+        )
     return ChatPrompt(processor, family)
 
 

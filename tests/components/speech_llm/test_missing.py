@@ -5,11 +5,13 @@ import shutil
 from pathlib import Path
 
 import pytest
+from huggingface_hub.utils import filter_repo_objects
 
 from components.speech_llm.base import find_base, load_base
 from components.speech_llm.families import VOXTRAL_MINI
 from components.speech_llm.missing import config_file, locate, read_config, weight_names
 from core.errors import CheckpointError, ConfigError
+from tests.components.speech_llm.other_families import write_family
 
 
 @pytest.fixture(autouse=True)
@@ -51,6 +53,29 @@ def test_a_download_that_fails_is_one_line_too(monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(CheckpointError, match=r"the download failed \(") as refusal:
         locate("nobody/nothing", tokenizer_files=("tekken.json",))
     assert "\n" not in str(refusal.value)
+
+
+def test_all_that_a_processor_is_made_of_is_downloaded(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.delenv("TRANSFORMERS_OFFLINE", raising=False)
+    asked: list[str] = []
+
+    def download(_: str, *, allow_patterns: list[str] | None = None, **__: object) -> str:
+        if allow_patterns is None:
+            raise OSError("not in the cache")
+        asked.extend(allow_patterns)
+        return str(tiny)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    locate("some/model", tokenizer_files=("tekken.json",))
+    made = {file.name for file in write_family(tmp_path / "glm", "glmasr").iterdir()}
+    older = {"chat_template.json", "special_tokens_map.json", "vocab.json", "merges.txt"}
+    assert "chat_template.jinja" in made
+    assert list(filter_repo_objects(sorted(made | older), allow_patterns=asked)) == sorted(
+        made | older
+    )
 
 
 def test_a_complete_cache_is_used_and_an_incomplete_one_named(

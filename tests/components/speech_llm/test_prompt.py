@@ -10,7 +10,8 @@ from transformers import AutoProcessor
 
 from components.speech_llm.families import FAMILIES
 from components.speech_llm.prompt import Prompt, prompt_for, require_code
-from core.errors import ConfigError
+from core.errors import CheckpointError, ConfigError
+from tests.components.speech_llm.other_families import write_family
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +103,14 @@ def test_a_folder_without_a_tokenizer_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "voxtral"}')
     with pytest.raises(ConfigError, match="its processor cannot be loaded"):
         prompt_for(tmp_path, FAMILIES["voxtral"])
+
+
+def test_a_chat_family_needs_its_template(tmp_path: Path) -> None:
+    folder = write_family(tmp_path / "base", "glmasr")
+    prompt_for(folder, FAMILIES["glmasr"]).require(None)
+    (folder / "chat_template.jinja").unlink()
+    with pytest.raises(CheckpointError, match=r"base lacks chat_template\.jinja, .*GLM-ASR"):
+        prompt_for(folder, FAMILIES["glmasr"])
 
 
 def test_a_language_changes_no_random_state(prompt: Prompt) -> None:
