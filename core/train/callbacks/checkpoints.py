@@ -57,6 +57,11 @@ class Checkpoints(Callback):
         if self.every < 1:
             raise ConfigError(f"callbacks Checkpoints.every: expected at least 1, got {self.every}")
         self.store(loop)
+        if self.keep_best and not loop.experiment.data.eval_splits:
+            loop.say(
+                f"no checkpoint will be BEST: there is no validation split to give '{self.monitor}'"
+            )
+            return
         total = loop.total_steps
         first = self._best_from(loop)
         if self.keep_best and total is not None and total < first:
