@@ -17,6 +17,14 @@ def test_table_has_a_row_for_each_split_and_percent_for_rates() -> None:
     assert lines[2].split() == ["test", "-", "1.23%"]
 
 
+def test_rates_are_in_percent_whatever_they_are_of() -> None:
+    names = ("cer", "cer_unadapted", "cer_without_spaces", "wer_unadapted")
+    rates = {f"val/{name}": 2.2857 for name in names}
+    rows = result_lines(rates | {"val/loss_unadapted": 1.5})
+    assert rows[0].split() == [*names[:3], "loss_unadapted", names[3]]
+    assert rows[1].split() == ["val", *["228.57%"] * 3, "1.5000", "228.57%"]
+
+
 def test_long_names_do_not_run_into_each_other() -> None:
     lines = result_lines({"val/counted_share": 0.25, "val/target_perplexity": 31.0})
     assert lines[0].split() == ["counted_share", "target_perplexity"]
