@@ -8,14 +8,14 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from core.errors import ConfigError, DataError
 from core.jsonlines import Write, json_lines
 from core.model_command import exit_status, load_from, model_parser
 
 if TYPE_CHECKING:
-    from core.contracts import FeatureBatch, SpeechBatch
+    from core.contracts import FeatureBatch, SpeechBatch, Transcript
     from core.inference import Heard, Model
 
 
@@ -77,12 +77,22 @@ def _batches(
 def _tell(item: Heard, write: Write, *, as_json: bool) -> None:
     """Print each transcript and write it, with its reference where the source has one."""
     for row, transcript in enumerate(item.transcripts):
-        record = asdict(transcript)
+        record = _record(transcript)
         if reference := item.reference(row):
             record["reference"] = reference
         write(record)
         line = json.dumps(record, ensure_ascii=False) if as_json else None
-        print(line or f"{transcript.id}\t{transcript.text}", flush=True)
+        print(line or f"{transcript.id}\t{' '.join(transcript.text.split())}", flush=True)
+
+
+def _record(transcript: Transcript) -> dict[str, Any]:
+    """Return a transcript for JSON; a model without scores has neither score nor token times."""
+    record = asdict(transcript)
+    if transcript.score is None:
+        del record["score"]
+        if not transcript.tokens:
+            del record["tokens"]
+    return record
 
 
 if __name__ == "__main__":

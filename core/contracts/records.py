@@ -147,8 +147,8 @@ class Transcript:
     id: str
     text: str
     tokens: tuple[TokenTime, ...] = ()
-    score: float = 0.0
-    """Log probability of the hypothesis."""
+    score: float | None = None
+    """Log probability of the hypothesis; None where the model gives none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
