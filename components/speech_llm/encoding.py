@@ -31,8 +31,8 @@ def encode_chunks(
 ) -> Tensor:
     """Map (C, 128, 3000) features to (C, R, W) rows in the encoder's dtype.
 
-    One chunk at a time: its 1,500 frames fill a GPU, and what a chunk gives never depends on what
-    is beside it. So rows that were stored are those of training, bit for bit.
+    One chunk at a time, so that what a chunk gives never depends on what is beside it: rows that
+    were stored are those of training, bit for bit. What that costs on a GPU is not measured.
 
     Args:
         model: of transformers.
