@@ -6,6 +6,7 @@ import json
 import os
 from pathlib import Path
 
+from components.speech_llm.families import FAMILIES
 from core.errors import CheckpointError, ConfigError
 
 CONFIG = "config.json"
@@ -75,7 +76,7 @@ def missing_files(folder: Path, tokenizer_files: tuple[str, ...]) -> list[str]:
     """Return which files of a base model are not in a folder."""
     absent = [] if (folder / CONFIG).is_file() else [CONFIG]
     if not any((folder / name).is_file() for name in tokenizer_files):
-        absent.append(" or ".join(tokenizer_files))
+        absent.append(_tokenizer(tokenizer_files))
     names = weight_names(folder)
     if not names:
         absent.append(f"{INDEX} with its shards (or {SINGLE})")
@@ -94,7 +95,18 @@ def weight_names(folder: Path) -> list[str]:
 
 
 def _everything(tokenizer_files: tuple[str, ...]) -> list[str]:
-    return [CONFIG, " or ".join(tokenizer_files), f"{INDEX} with its shards (or {SINGLE})"]
+    return [CONFIG, _tokenizer(tokenizer_files), f"{INDEX} with its shards (or {SINGLE})"]
+
+
+def _tokenizer(files: tuple[str, ...]) -> str:
+    """Return one of which files is wanted, and for which families where they differ in it."""
+    if len(files) == 1:
+        return files[0]
+    titles = {
+        file: [family.title for family in FAMILIES.values() if file in family.tokenizer_files]
+        for file in files
+    }
+    return " or ".join(f"{file} (for {', '.join(named)})" for file, named in titles.items())
 
 
 def is_id(base: str) -> bool:

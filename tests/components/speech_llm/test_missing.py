@@ -125,8 +125,15 @@ def test_shards_are_asked_for_by_the_index(tiny: Path, tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_not_there_is_no_id(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=f"no folder {tmp_path}/none; it must hold"):
+    with pytest.raises(
+        CheckpointError, match=f"no folder {tmp_path}/none; it must hold"
+    ) as refusal:
         load_base(str(tmp_path / "none"))
+    others = "Audio Flamingo 3, GLM-ASR, Qwen3-ASR"
+    wanted = f"tekken.json (for Voxtral) or tokenizer.json (for {others})"
+    assert wanted in str(refusal.value), "what a family has no use for is not asked of it"
+    with pytest.raises(CheckpointError, match=r"config\.json, tekken\.json, model"):
+        locate(str(tmp_path / "none"), tokenizer_files=("tekken.json",))
 
 
 def test_a_configuration_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
