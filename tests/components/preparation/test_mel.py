@@ -56,7 +56,7 @@ def made(manifest: Path) -> list[str]:
 def test_every_target_gets_its_mel_once(manifest: Path) -> None:
     said = mel(manifest, workers=2)
     assert made(manifest) == [f"T{number}" for number in range(ROWS)]
-    assert said[0].endswith(f"mel: {ROWS} mels made")
+    assert any(line.endswith(f"mel: {ROWS} mels made") for line in said)
     assert f"  utterances looked at: {ROWS}" in said
     for number in range(ROWS):
         values = np.load(manifest.parent / f"mel/T{number}.npy")
