@@ -198,8 +198,8 @@ def _demo() -> fdl.Config[Experiment]:
             ),
             adversary=adversary,
             bound=fdl.Config(EmotionBound, bound="centred"),
-            # Found by trial: with 0.06 a linear probe still finds a third of the speakers.
-            speaker_weight=0.1,
+            # Found by trial: 0.07 leaves a linear probe 23 % of speakers, 0.1 costs 2 % of loss.
+            speaker_weight=0.085,
             emotion_noise=0.5,
         ),
         data=fdl.Config(
@@ -215,8 +215,8 @@ def _demo() -> fdl.Config[Experiment]:
         ),
         # Momentum overshoots where two sides play against each other, as in a GAN.
         optimizer=fdl.Config(AdamW, lr=1e-3, betas=(0.5, 0.999), lr_scale={"model.emo*": 0.3}),
-        scheduler=fdl.Config(WSD, warmup_steps=100, decay_share=0.2),
-        trainer=fdl.Config(Trainer, max_steps=2800, log_every=20, validate_every=250),
+        scheduler=fdl.Config(WSD, warmup_steps=100, decay_share=0.3),
+        trainer=fdl.Config(Trainer, max_steps=3600, log_every=20, validate_every=250),
         callbacks=_callbacks(every=250),
         trackers=[fdl.Config(AimTracker)],
     )

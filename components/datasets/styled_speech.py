@@ -43,11 +43,11 @@ class Style:
 
 
 STYLES: Mapping[str, Style] = {
-    "neutral": Style(),
-    "hurried": Style(rate=1.6, pitch=10, pitch_range=30, level=0.23),
-    "subdued": Style(rate=0.75, pitch=-15, pitch_range=15, level=0.14),
-    "lively": Style(rate=1.1, pitch=15, pitch_range=95, level=0.56),
-    "emphatic": Style(rate=1.15, pitch_range=70, emphasis=True, level=0.86),
+    "neutral": Style(level=0.3),
+    "hurried": Style(rate=2.0, pitch=10, pitch_range=20, level=0.15),
+    "subdued": Style(rate=0.75, pitch=-15, pitch_range=15, level=0.07),
+    "lively": Style(rate=1.3, pitch=15, pitch_range=95, level=0.52),
+    "emphatic": Style(rate=0.85, pitch_range=70, emphasis=True, level=0.88),
 }
 
 
