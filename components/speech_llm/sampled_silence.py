@@ -96,10 +96,8 @@ class SampledSilence:
         *,
         generator: torch.Generator,
         weight: float = 1.0,
-    ) -> tuple[Tensor, Tensor]:
-        """Return the mean cross-entropy of answers after the request, and what was heard.
-
-        That are the (B, heard, D) rows as the language model gets them.
+    ) -> Tensor:
+        """Return the mean cross-entropy of answers after the request.
 
         Args:
             model: ``VoxtralForConditionalGeneration``.
@@ -136,8 +134,7 @@ class SampledSilence:
         ).last_hidden_state
         labels = torch.tensor([each + [-100] * (longest - len(each)) for each in answers])
         logits = model.lm_head(hidden[:, len(ids) - 1 : -1])
-        loss = F.cross_entropy(logits.flatten(0, 1).float(), labels.flatten())
-        return loss, heard[:, : self.heard]
+        return F.cross_entropy(logits.flatten(0, 1).float(), labels.flatten())
 
     def _causal(self, length: int, *, first: int, weight: float) -> Tensor:
         """Return (1, 1, length, length): what may be attended to, and how much it counts for."""

@@ -84,9 +84,9 @@ def test_its_name_stands_for_it_wherever_a_base_is_named(
 
 
 def test_silence_counts_late_and_in_the_end_in_full() -> None:
-    assert silence_counts(0.0) == silence_counts(0.45) == pytest.approx(1e-3)
-    assert silence_counts(0.55) == pytest.approx(1e-3**0.5)
-    assert silence_counts(0.65) == silence_counts(1.0) == pytest.approx(1.0)
+    assert silence_counts(0.0) == silence_counts(0.6) == pytest.approx(1e-3)
+    assert silence_counts(0.675) == pytest.approx(1e-3**0.5)
+    assert silence_counts(0.75) == silence_counts(1.0) == pytest.approx(1.0)
 
 
 def test_positions_are_whispers() -> None:
