@@ -96,6 +96,8 @@ def obstacle(backend: str, device: torch.device) -> str:
     if missing:
         return missing
     if interpreting():
+        if _triton_compiles():
+            return "TRITON_INTERPRET=1 was set after Triton was imported; set it before"
         return "" if device.type == "cpu" else "TRITON_INTERPRET=1 takes tensors on CPU only"
     if device.type != "cuda":
         return f"needs CUDA tensors, these are on {device.type} (TRITON_INTERPRET=1 runs on CPU)"
@@ -117,6 +119,14 @@ def _triton_import_error() -> str:
     except ImportError as error:
         return f"triton cannot be imported: {error}"
     return ""
+
+
+@functools.cache
+def _triton_compiles() -> bool:
+    """Say whether Triton was imported without the interpreter, which its own library then lacks."""
+    runtime = importlib.import_module("triton.runtime.jit")
+    library = importlib.import_module("triton.language.standard")
+    return isinstance(library.zeros, runtime.JITFunction)
 
 
 @dataclass(frozen=True, kw_only=True)

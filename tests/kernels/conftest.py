@@ -1,4 +1,4 @@
-"""Run the Triton kernels on a GPU where there is one, else in Triton's interpreter."""
+"""The device that the kernels' tests share."""
 
 from __future__ import annotations
 
@@ -6,9 +6,6 @@ import os
 
 import pytest
 import torch
-
-# Triton reads the variable when it decorates a kernel: it must stand before any is imported.
-os.environ.setdefault("TRITON_INTERPRET", "0" if torch.cuda.is_available() else "1")
 
 
 @pytest.fixture(scope="session")

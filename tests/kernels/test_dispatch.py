@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from kernels.errors import BackendError
 
 ROOT = Path(__file__).resolve().parents[2]
 CPU = torch.device("cpu")
+needs_interpreter = pytest.mark.skipif(torch.cuda.is_available(), reason="Triton compiles here")
 
 
 def test_auto_takes_torch_on_cpu_and_says_so() -> None:
@@ -36,6 +38,7 @@ def test_triton_without_a_gpu_is_refused_with_the_reason(monkeypatch: pytest.Mon
         choose("ctc_loss", "triton", CPU)
 
 
+@needs_interpreter
 def test_triton_in_the_interpreter_takes_tensors_on_cpu_only(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -44,10 +47,32 @@ def test_triton_in_the_interpreter_takes_tensors_on_cpu_only(
     assert "CPU only" in obstacle("triton", torch.device("cuda"))
 
 
+@needs_interpreter
 def test_arguments_that_triton_cannot_take_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRITON_INTERPRET", "1")
     with pytest.raises(BackendError, match="cannot run: 5000 labels in a target"):
         choose("ctc_loss", "triton", CPU, unsupported="5000 labels in a target")
+
+
+def test_an_interpreter_that_was_asked_for_too_late_is_refused() -> None:
+    """Triton's own functions would be compiled ones, which the interpreter cannot call."""
+    script = (
+        "import os, torch, triton\n"
+        "os.environ['TRITON_INTERPRET'] = '1'\n"
+        "from kernels.dispatch import obstacle\n"
+        "print(obstacle('triton', torch.device('cpu')))\n"
+    )
+    environment = {**os.environ, "TRITON_INTERPRET": "0"}
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "was set after Triton was imported" in done.stdout
 
 
 def test_statuses_cover_every_backend_of_every_op() -> None:
