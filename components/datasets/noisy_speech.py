@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from components.datasets.named_splits import NamedSplits
 from core.contracts import Batch, BatchStream, RunContext
 from core.data.assets import main_rank_first
 from core.data.audio import Channel
@@ -20,7 +21,7 @@ from core.registry import register
 
 
 @register("data", "noisy_speech")
-class NoisySpeechData:
+class NoisySpeechData(NamedSplits):
     """Batches of clean and noisy audio from sources named by URI; transcripts are not looked at.
 
     Noise is drawn from the run's seed, the split, and what is in the batch, in evaluation as in
@@ -147,16 +148,6 @@ class NoisySpeechData:
     def open_split(self, uri: str) -> Iterable[Batch]:
         """Return a source, or a split by name, with the noise of validation."""
         return self._splits.open(uri).eval_batches(self._collator(uri))
-
-    @property
-    def eval_splits(self) -> tuple[str, ...]:
-        """Names of the validation sources."""
-        return tuple(self.validation)
-
-    @property
-    def test_splits(self) -> tuple[str, ...]:
-        """Names of the test sources."""
-        return tuple(self.test)
 
     def fingerprint(self) -> dict[str, str]:
         """Return the digest of each opened source, noise by its URI."""

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import islice
 
+from components.datasets.named_splits import NamedSplits
 from core.contracts import Batch, BatchStream, RunContext, Tokenizer
 from core.data.assets import prepare_tokenizer
 from core.data.audio import Channel
@@ -18,7 +19,7 @@ from core.registry import register
 
 
 @register("data", "speech")
-class SpeechData:
+class SpeechData(NamedSplits):
     """Batches of audio and token ids from sources named by URI.
 
     Utterances outside ``min_seconds`` and ``max_seconds`` are left out of training and counted in
@@ -120,16 +121,6 @@ class SpeechData:
     def open_split(self, uri: str) -> Iterable[Batch]:
         """Return a source, or a split by name, longest utterances first, untokenised."""
         return self._splits.open(uri).eval_batches(replace(self._collator, tokenizer=None))
-
-    @property
-    def eval_splits(self) -> tuple[str, ...]:
-        """Names of the validation sources."""
-        return tuple(self.validation)
-
-    @property
-    def test_splits(self) -> tuple[str, ...]:
-        """Names of the test sources."""
-        return tuple(self.test)
 
     def fingerprint(self) -> dict[str, str]:
         """Return the digest of each opened source by split."""

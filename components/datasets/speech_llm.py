@@ -16,6 +16,7 @@ from components.datasets.feature_batches import (
     CachedFeatures,
     Transcripts,
 )
+from components.datasets.named_splits import NamedSplits
 from components.features.encoder_cache import EncoderCache
 from components.features.stored import StoredFeatures, open_stored
 from components.features.whisper import WhisperFeatures
@@ -38,7 +39,7 @@ _LOOKED_AT = 16
 
 
 @register("data", "speech_llm")
-class SpeechLLMData:
+class SpeechLLMData(NamedSplits):
     """Batches of Whisper features, or of encoder outputs, from sources named by URI.
 
     Features come from the audio, decoded once, or from a cache that ``python -m core.prepare
@@ -197,16 +198,6 @@ class SpeechLLMData:
         """
         corpus = self._splits.open(uri)
         return corpus.eval_batches(self._collator(uri, corpus, raw=True))
-
-    @property
-    def eval_splits(self) -> tuple[str, ...]:
-        """Names of the validation sources."""
-        return tuple(self.validation)
-
-    @property
-    def test_splits(self) -> tuple[str, ...]:
-        """Names of the test sources."""
-        return tuple(self.test)
 
     def fingerprint(self) -> dict[str, str]:
         """Return the digest of each opened source by split, and of what its cache is made with."""

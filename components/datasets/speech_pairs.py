@@ -8,6 +8,7 @@ from typing import Literal
 
 import torch
 
+from components.datasets.named_splits import NamedSplits
 from core.contracts import BatchStream, RunContext, SpeechPairBatch, UtteranceSample
 from core.data.assets import main_rank_first
 from core.data.cache import default_cache
@@ -24,7 +25,7 @@ TRAIN = "train"
 
 
 @register("data", "speech_pairs")
-class SpeechPairData:
+class SpeechPairData(NamedSplits):
     """Batches of text, semantic codes, speaker latents and mel from pair manifests.
 
     A row is trained on while it has mel: such rows lead the manifest, as ``core.prepare order``
@@ -170,16 +171,6 @@ class SpeechPairData:
     def sample_utterances(self, uri: str, *, limit: int, seed: int) -> UtteranceSample:
         """Return utterances that have mel, each once, as evenly over speakers as can be."""
         return self._named(uri).sample(limit, seed, self._loading)
-
-    @property
-    def eval_splits(self) -> tuple[str, ...]:
-        """Names of the validation manifests."""
-        return tuple(self.validation)
-
-    @property
-    def test_splits(self) -> tuple[str, ...]:
-        """Names of the test manifests."""
-        return tuple(self.test)
 
     def fingerprint(self) -> dict[str, str]:
         """Return the digest of each opened manifest by split."""
