@@ -1,4 +1,4 @@
-"""``manifest``: from an SCP list or a Kaldi folder to a manifest of normalised transcripts."""
+"""``manifest``: from a list or a Kaldi folder to a manifest of normalised transcripts."""
 
 from __future__ import annotations
 
@@ -26,21 +26,22 @@ _EXAMPLES = 5
 @register("prepare", "manifest")
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """Make a manifest from an SCP list with transcripts or from a Kaldi folder.
+    """Make a manifest from an SCP list with transcripts, a ``.trn`` list, or a Kaldi folder.
 
-    Durations come from the audio headers, transcripts are normalised, and utterances outside
-    ``min_seconds`` to ``max_seconds``, both included, are left out. Each reason for leaving one out
-    is counted, with examples. A duration histogram is printed; ``.report.json`` beside the output
-    has it with the counts and the fingerprint of the normaliser. A row has ``id``,
-    ``audio_filepath`` (absolute), ``duration``, ``text``, ``lang`` and, where there are any,
-    ``offset``, ``speaker`` and ``raw_text``, the transcript before it was changed. Commands in
-    ``wav.scp`` are refused and never executed. Train on it with ``nemo:OUTPUT``.
+    Durations come from the audio headers (a ``.pcm`` file without one is 16 kHz, 16 bits, mono),
+    transcripts are normalised, and utterances outside ``min_seconds`` to ``max_seconds``, both
+    included, are left out. Each reason for leaving one out is counted, with examples. A duration
+    histogram is printed; ``.report.json`` beside the output has it with the counts and the
+    fingerprint of the normaliser. A row has ``id``, ``audio_filepath`` (absolute), ``duration``,
+    ``text``, ``lang`` and, where there are any, ``offset``, ``speaker`` and ``raw_text``, the
+    transcript before it was changed. Commands in ``wav.scp`` are refused and never executed. Train
+    on it with ``nemo:OUTPUT``.
 
     Args:
-        source: SCP list with ``id path`` lines, or Kaldi folder with wav.scp, text and, if there,
-            segments and utt2spk.
+        source: SCP list with ``id path`` lines, KsponSpeech's ``.trn`` with ``path :: text`` lines,
+            or Kaldi folder with wav.scp, text and, if there, segments and utt2spk.
         output: manifest, one JSON object a line.
-        transcripts: file with ``id text`` lines; a Kaldi folder has its own.
+        transcripts: file with ``id text`` lines; a Kaldi folder and a ``.trn`` have their own.
         root: folder that relative audio paths start from; the working directory if not given.
         encoding: of the transcripts, utf-8 (with or without byte order mark) or cp949.
         min_seconds: shortest utterance.
@@ -98,6 +99,7 @@ class Manifest:
             "source": str(self.source),
             "transcripts": str(listing.place),
             "transcripts_without_audio": len(listing.unheard),
+            "headerless": listing.headerless,
             "min_seconds": self.min_seconds,
             "max_seconds": self.max_seconds,
             "normalizer": fingerprint,
@@ -155,6 +157,8 @@ class Manifest:
                 f"  left out, {reason}: {count:,} ({seconds / 3600:.2f} h), such as "
                 f"{identity}: {detail}"
             )
+        if count := listing.headerless:
+            say(f"  without a header, read as 16 kHz, 16 bits, mono: {count:,}")
         if listing.unheard:
             count = len(listing.unheard)
             say(f"  transcripts without audio: {count:,}, such as {listing.unheard[0]}")

@@ -1,4 +1,4 @@
-"""Utterances of an SCP list or a Kaldi folder, with the seconds that audio headers tell."""
+"""Utterances of a list or a Kaldi folder, with the seconds that audio headers tell."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.data.audio import TRUNCATION_TOLERANCE, AudioError, probe
-from core.data.tables import Encoding, read_segments, read_table
+from core.data.audio import TRUNCATION_TOLERANCE, AudioError, headerless, probe
+from core.data.tables import Encoding, read_segments, read_table, read_trn
 from core.errors import DataError, suggest
 
 _NEAREST_AMONG = 10_000
@@ -54,6 +54,11 @@ class Listing:
     texts: dict[str, str]
     speakers: dict[str, str]
     place: Path
+
+    @property
+    def headerless(self) -> int:
+        """Number of audio files whose rate is not written in them."""
+        return sum(headerless(path) and path.is_file() for path in self.audio.values())
 
     @property
     def unheard(self) -> list[str]:
@@ -106,14 +111,18 @@ def read_listing(
     """Read the tables of a corpus.
 
     Args:
-        source: Kaldi folder, or SCP list with ``id path`` lines.
-        transcripts: ``id text`` lines; None for ``text`` in a Kaldi folder.
+        source: Kaldi folder, SCP list with ``id path`` lines, or ``.trn`` file with
+            ``path :: text`` lines.
+        transcripts: ``id text`` lines; None for ``text`` in a Kaldi folder, or a ``.trn`` file.
         root: folder that relative paths start from; None for the working directory, as in Kaldi.
         encoding: of the transcripts; all else is UTF-8.
 
     Raises:
         DataError: a table is missing or bad, or no transcript belongs to any audio.
     """
+    start = (root or Path.cwd()).expanduser()
+    if source.suffix == ".trn" and source.is_file():
+        return _read_trn(source, transcripts, start=start, encoding=encoding)
     folder = source if source.is_dir() else None
     scp = folder / "wav.scp" if folder else source
     place = transcripts or (folder / "text" if folder else None)
@@ -122,7 +131,6 @@ def read_listing(
     for path, what in ((scp, "list of audio ('id path' lines)"), (place, "transcripts")):
         if not path.is_file():
             raise DataError(f"{path}: no such file; expected {what}")
-    start = (root or Path.cwd()).expanduser()
     audio = {k: (start / v).resolve() for k, v in read_table(scp, audio=True).items()}
     found = Listing(
         audio=audio,
@@ -142,3 +150,15 @@ def read_listing(
             f"'{first}': " + suggest(first, near, noun="ids")
         )
     return found
+
+
+def _read_trn(
+    source: Path, transcripts: Path | None, *, start: Path, encoding: Encoding
+) -> Listing:
+    if transcripts is not None:
+        raise DataError(f"{source} has transcripts of its own; leave out --transcripts")
+    paths, texts = read_trn(source, encoding=encoding)
+    if not paths:
+        raise DataError(f"{source}: no audio is listed; expected 'path :: text' lines")
+    audio = {key: (start / path).resolve() for key, path in paths.items()}
+    return Listing(audio=audio, segments=None, texts=texts, speakers={}, place=source)

@@ -1,4 +1,9 @@
-"""Audio of a cut as samples, or a refusal that can be counted."""
+"""Audio of a cut as samples, or a refusal that can be counted.
+
+What is named ``.pcm`` and has no header is taken for what KsponSpeech and other corpora of AI Hub
+have under that name: 16-bit little-endian samples of one channel, at 16 kHz unless a cut manifest
+declares another rate. Half a sample at the end of such a file, which some of them have, is dropped.
+"""
 
 from __future__ import annotations
 
@@ -28,6 +33,9 @@ padding or a rounded manifest, less than a word."""
 LOUDEST = 1e5
 """Magnitude that no sample may exceed, where full scale is 1: above 16-bit integers that were
 written as floating point, far below where the power of a spectrum overflows."""
+
+HEADERLESS = ".pcm"
+HEADERLESS_RATE = 16_000
 
 Reason: TypeAlias = Literal[
     "missing file",
@@ -126,7 +134,7 @@ def _plain_source(cut: Cut) -> AudioSource | None:
 def _read_plain(cut: MonoCut | MultiCut, source: AudioSource) -> tuple[Samples, int]:
     """Read (S, C) samples of the cut and the sample rate."""
     audio = source.source if source.type == "memory" else Path(source.source)
-    with _opened(audio, cut.id) as file:
+    with _opened(audio, cut.id, headerless_rate=cut.recording.sampling_rate) as file:
         rate = int(file.samplerate)
         if rate != cut.recording.sampling_rate:
             raise AudioError(
@@ -221,10 +229,35 @@ def _check_samples(audio: Samples, *, utterance: str) -> None:
     )
 
 
-def _opened(audio: Path | bytes, utterance: str) -> soundfile.SoundFile:
+def headerless(audio: Path | bytes) -> bool:
+    """Say whether audio is a ``.pcm`` file without a header; one that cannot be read has none."""
+    if isinstance(audio, bytes) or audio.suffix.lower() != HEADERLESS:
+        return False
+    try:
+        with audio.open("rb") as file:
+            return file.read(4) != b"RIFF"
+    except OSError:
+        return True
+
+
+def _opened(
+    audio: Path | bytes, utterance: str, *, headerless_rate: int = HEADERLESS_RATE
+) -> soundfile.SoundFile:
     if isinstance(audio, bytes) and not audio:
         raise AudioError(reason="empty file", detail="no bytes", utterance=utterance)
     try:
+        if headerless(audio):
+            raw = soundfile.SoundFile(
+                audio,
+                samplerate=headerless_rate,
+                channels=1,
+                format="RAW",
+                subtype="PCM_16",
+                endian="LITTLE",
+            )
+            if raw.frames:
+                return raw
+            raise AudioError(reason="empty file", detail=_name(audio), utterance=utterance)
         return soundfile.SoundFile(io.BytesIO(audio) if isinstance(audio, bytes) else audio)
     except (soundfile.LibsndfileError, OSError, TypeError) as error:
         reason: Reason = "not audio" if isinstance(audio, bytes) else _file_fault(audio)

@@ -48,6 +48,28 @@ def read_table(
     return table
 
 
+def read_trn(path: Path, *, encoding: Encoding = "utf-8") -> tuple[dict[str, str], dict[str, str]]:
+    """Read ``audio :: transcript`` lines, as KsponSpeech's lists have them.
+
+    Returns:
+        The path of the audio, and the transcript, by the name of the audio without its suffix.
+
+    Raises:
+        DataError: naming file and line.
+    """
+    audio: dict[str, str] = {}
+    texts: dict[str, str] = {}
+    for number, line in table_lines(path, encoding=encoding):
+        place, separator, text = line.partition("::")
+        key = Path(place.strip()).stem
+        if not separator or not key:
+            raise DataError(f"{path}:{number}: expected 'audio :: transcript', found '{line}'")
+        if key in audio:
+            raise DataError(f"{path}:{number}: '{key}' is there twice")
+        audio[key], texts[key] = place.strip(), text.strip()
+    return audio, texts
+
+
 def read_segments(
     path: Path, recordings: dict[str, Path]
 ) -> dict[str, tuple[str, float, float]] | None:

@@ -2,14 +2,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import unicodedata
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from components.datasets.nemo import NemoSource
 from components.preparation.manifest import Manifest
+from core.data.audio import load_audio
 from core.errors import ConfigError, DataError
 from core.prepare import main
 from tests.core.data.corpus_files import write_wav
@@ -167,3 +170,56 @@ def test_the_command(
     assert "m.jsonl exists; --force replaces it" in capsys.readouterr().err
     assert main([*command, "--force"]) == 0
     assert Path("m.jsonl").read_bytes() != before
+
+
+def test_the_lists_of_kspon_speech_become_a_manifest(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As released: headerless samples, one of the files with half a sample at its end."""
+    folder = tmp_path / "한국어 음성" / "KsponSpeech_0001"
+    folder.mkdir(parents=True)
+    seconds = np.arange(4 * 16_000) / 16_000
+    content = (8000 * np.sin(2 * np.pi * 440 * seconds)).astype("<i2").tobytes()
+    (folder / "KsponSpeech_000001.pcm").write_bytes(content)
+    (folder / "KsponSpeech_000002.pcm").write_bytes(content + b"\x00")
+    listed = tmp_path / "train.trn"
+    listed.write_text(
+        "KsponSpeech_0001/KsponSpeech_000001.pcm :: b/ 아/ (70%)/(칠십 퍼센트) 그거+ 그거 n/.\n"
+        "KsponSpeech_0001/KsponSpeech_000002.pcm :: 근데 뭐 어때?\n"
+        "KsponSpeech_0001/KsponSpeech_000003.pcm ::\n",
+        "utf-8",
+    )
+    output = tmp_path / "train.jsonl"
+    command = ["manifest", str(listed), str(output), "--root", str(folder.parent)]
+    assert main([*command, "--kspon", "orthographic"]) == 0
+    rows = read_rows(output)
+    assert [(row["id"], row["duration"], row["text"]) for row in rows] == [
+        ("KsponSpeech_000001", 4.0, "아 70% 그거 그거"),
+        ("KsponSpeech_000002", 4.0, "근데 뭐 어때"),
+    ]
+    said = capsys.readouterr()
+    assert "without a header, read as 16 kHz, 16 bits, mono: 2" in said.out + said.err
+    assert json.loads(output.with_suffix(".report.json").read_text("utf-8"))["headerless"] == 2
+    source = NemoSource(location=str(output))
+    source.open(None)
+    assert load_audio(source.cut(1), sample_rate=16_000).size == 64_000
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("a.pcm 가\n", "train.trn:1: expected 'audio :: transcript', found 'a.pcm 가'"),
+        ("a.pcm :: 가\nb/a.pcm :: 나\n", "train.trn:2: 'a' is there twice"),
+        ("", "no audio is listed"),
+    ],
+)
+def test_a_bad_list_is_refused_by_its_line(tmp_path: Path, content: str, message: str) -> None:
+    (tmp_path / "train.trn").write_text(content, "utf-8")
+    with pytest.raises(DataError, match=re.escape(message)):
+        manifest(tmp_path / "train.trn", tmp_path)
+
+
+def test_a_list_with_transcripts_takes_no_others(tmp_path: Path) -> None:
+    (tmp_path / "train.trn").write_text("a.pcm :: 가\n", "utf-8")
+    with pytest.raises(DataError, match="has transcripts of its own"):
+        manifest(tmp_path / "train.trn", tmp_path, transcripts=tmp_path / "text")

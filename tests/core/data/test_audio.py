@@ -72,6 +72,58 @@ def test_each_damage_is_refused_with_its_reason(
     assert reason in str(error)
 
 
+def write_pcm(path: Path, samples: np.ndarray[Any, Any]) -> Path:
+    path.write_bytes(np.round(samples * 32767).astype("<i2").tobytes())
+    return path
+
+
+def test_a_file_without_a_header_has_the_samples_of_a_wav(tmp_path: Path) -> None:
+    samples = tone(1.0)
+    soundfile.write(tmp_path / "u.wav", np.round(samples * 32767).astype("<i2"), RATE)
+    raw = cut_of(write_pcm(tmp_path / "u.pcm", samples))
+    assert raw.duration == 1.0
+    expected = load_audio(cut_of(tmp_path / "u.wav"), sample_rate=RATE)
+    np.testing.assert_array_equal(load_audio(raw, sample_rate=RATE), expected)
+    raw.start, raw.duration = 0.25, 0.5
+    np.testing.assert_array_equal(load_audio(raw, sample_rate=RATE), expected[4000:12000])
+
+
+def test_half_a_sample_at_the_end_is_dropped(tmp_path: Path) -> None:
+    path = write_pcm(tmp_path / "u.PCM", tone(1.0))
+    with path.open("ab") as file:
+        file.write(b"\x01")
+    assert load_audio(cut_of(path), sample_rate=RATE).size == RATE
+
+
+def test_a_manifest_may_declare_the_rate_that_no_header_tells(tmp_path: Path) -> None:
+    path = write_pcm(tmp_path / "u.pcm", tone(1.0, rate=8000))
+    assert load_audio(declared(path, seconds=1.0, rate=8000), sample_rate=RATE).size == RATE
+
+
+def test_a_header_wins_over_the_name(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "u.wav", tone(1.0, rate=8000), 8000)
+    renamed = (tmp_path / "u.wav").rename(tmp_path / "u.pcm")
+    assert probe(renamed, utterance="u").sample_rate == 8000
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"), [(None, "missing file"), (b"", "empty file"), (b"\x01", "empty file")]
+)
+def test_a_headerless_file_with_nothing_in_it_is_refused(
+    tmp_path: Path, content: bytes | None, reason: str
+) -> None:
+    path = tmp_path / "u.pcm"
+    if content is not None:
+        path.write_bytes(content)
+    assert refusal(declared(path, seconds=1.0)).reason == reason
+
+
+def test_a_headerless_file_that_was_cut_short_is_refused(tmp_path: Path) -> None:
+    path = write_pcm(tmp_path / "u.pcm", tone(1.0))
+    halve(path)
+    assert refusal(declared(path, seconds=1.0)).reason == "truncated"
+
+
 def test_samples_that_are_not_finite_never_pass(tmp_path: Path) -> None:
     samples = tone(1.0)
     samples[[100, 200]] = np.nan, np.inf
