@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
+import multiprocessing
 import signal
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -69,6 +72,24 @@ def _leave_signals_to_the_parent(_: int) -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
+@functools.cache
+def _end_workers_at_exit() -> None:
+    """Let no worker outlive the command.
+
+    A loader ends its workers when it is collected, but one that the traceback of an error holds is
+    still there as Python exits. What multiprocessing does then is to send SIGTERM, which workers
+    ignore, and to wait for them: without end, with the run's lock held.
+    """
+    # Handlers run in reverse order: this one comes before that of multiprocessing.
+    atexit.register(_kill_workers)
+
+
+def _kill_workers() -> None:
+    for process in multiprocessing.active_children():
+        if process.daemon:
+            process.kill()
+
+
 def make_loader(
     dataset: Dataset[Any] | IterableDataset[Any],
     options: LoaderOptions,
@@ -78,6 +99,8 @@ def make_loader(
 ) -> DataLoader[Any]:
     """Return a loader of whole batches that leaves every global random generator alone."""
     parallel = options.workers > 0
+    if parallel:
+        _end_workers_at_exit()
     return DataLoader(
         dataset,
         batch_size=None,

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,6 +11,8 @@ import torch
 
 from core.data.loading import Feed, LoaderOptions, Requests, guarded, make_loader
 from core.errors import DataError, TrainingError
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def double(request: int) -> Any:
@@ -63,3 +68,30 @@ def test_other_errors_pass() -> None:
 
     with pytest.raises(RuntimeError, match="shapes differ"):
         list(guarded(batches(), workers=1))
+
+
+def test_a_command_ends_whose_loader_is_still_held() -> None:
+    """As the traceback of an error holds it; workers ignore the SIGTERM of multiprocessing."""
+    script = (
+        "from core.data.loading import Feed, LoaderOptions, Requests, make_loader\n"
+        "from tests.core.data.test_loading import double\n"
+        "feed = Feed()\n"
+        "feed.requests = list(range(100))\n"
+        "options = LoaderOptions(workers=2)\n"
+        "held = iter(make_loader(Requests(double), options, sampler=feed, persistent=True))\n"
+        "print(int(next(held)[0]), *(worker.pid for worker in held._workers), flush=True)\n"
+        "raise SystemExit(7)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 7
+    first, *workers = done.stdout.split()
+    assert first == "0"
+    assert len(workers) == 2
+    assert not [pid for pid in workers if Path("/proc", pid).exists()]
