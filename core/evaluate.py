@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.errors import ConfigError, DataError
-from core.jsonlines import Write, json_lines
+from core.jsonlines import Write, json_lines, text_file
 from core.model_command import exit_status, load_from, model_parser
 
 if TYPE_CHECKING:
     from core.contracts import ErrorReport
     from core.inference import Model
+
+_WORST = 10
 
 
 def parser() -> argparse.ArgumentParser:
@@ -27,7 +29,9 @@ def parser() -> argparse.ArgumentParser:
         help="such as demo:test or nemo:test.json; by default the run's own test splits",
     )
     made.add_argument("--json", type=Path, metavar="FILE", help="write the reports as JSON too")
-    made.add_argument("--worst", type=int, default=10, help="utterances to list")
+    made.add_argument(
+        "--worst", type=int, metavar="N", help=f"utterances to list (by default {_WORST})"
+    )
     made.add_argument("--output", type=Path, metavar="FILE", help="write transcripts as JSON lines")
     made.add_argument(
         "--no-baseline",
@@ -55,7 +59,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _probe(options: argparse.Namespace) -> int:
     from core.probe import probe
 
-    return probe(options)
+    for name in ("base", "output", "worst", "no_baseline"):
+        if getattr(options, name) not in (None, False):
+            raise ConfigError(
+                f"--{name.replace('_', '-')} is for error rates, and probes have none; leave it out"
+            )
+    with text_file(options.json) as keep:
+        return probe(options, keep)
 
 
 def _main(options: argparse.Namespace) -> int:
@@ -70,14 +80,13 @@ def _main(options: argparse.Namespace) -> int:
         )
     print(f"weights {model.checkpoint}")
     baseline = model.adapted and not options.no_baseline
-    with json_lines(options.output) as write:
+    worst = _WORST if options.worst is None else options.worst
+    with json_lines(options.output) as write, text_file(options.json) as keep:
         reports = {
-            source: _evaluate(model, source, worst=options.worst, baseline=baseline, write=write)
+            source: _evaluate(model, source, worst=worst, baseline=baseline, write=write)
             for source in sources
         }
-    if options.json is not None:
-        text = json.dumps(reports, ensure_ascii=False, indent=2)
-        options.json.write_text(text + "\n", encoding="utf-8")
+        keep(json.dumps(reports, ensure_ascii=False, indent=2) + "\n")
     return 0
 
 
@@ -98,8 +107,12 @@ def _evaluate(
             skipped += 1
             print(f"skipped {left.id}: {left.reason}: {left.detail}", file=sys.stderr)
         for row, transcript in enumerate(item.transcripts):
-            scored += 1
             said, speaker = item.reference(row), item.speaker(row)
+            if said is None:
+                skipped += 1
+                print(f"skipped {transcript.id}: no transcript", file=sys.stderr)
+                continue
+            scored += 1
             record = {
                 "source": source,
                 "id": transcript.id,

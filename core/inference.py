@@ -224,9 +224,11 @@ class Heard:
     transcripts: list[Transcript]
     baseline: list[Transcript] | None = None
 
-    def reference(self, row: int) -> str:
-        """Return the transcript that came with an utterance; empty where there is none."""
-        return self.batch.texts[row] if self.batch.texts else ""
+    def reference(self, row: int) -> str | None:
+        """Return the transcript that came with an utterance, None where none did."""
+        if not self.batch.texts or self.batch.ids[row] in self.batch.untold:
+            return None
+        return self.batch.texts[row]
 
     def speaker(self, row: int) -> str | None:
         """Return who speaks, None where unknown."""

@@ -1,4 +1,4 @@
-"""Results as JSON lines, in a file that is there once it is complete."""
+"""Results in files that are opened before the work and have their names once they are complete."""
 
 from __future__ import annotations
 
@@ -15,33 +15,55 @@ Write: TypeAlias = Callable[[dict[str, Any]], None]
 
 @contextmanager
 def json_lines(path: Path | None) -> Iterator[Write]:
-    """Yield what writes an object as a line; without a path it writes nothing.
+    """Yield what writes an object as a line; see :func:`text_file`.
 
-    The file has its name once all lines are in it. Until then, and if the command is killed, what
-    has been done is in ``NAME.part``.
+    Raises:
+        DataError: the file cannot be written.
+    """
+    with text_file(path) as write:
+        yield lambda record: write(json.dumps(record, ensure_ascii=False) + "\n")
+
+
+@contextmanager
+def text_file(path: Path | None) -> Iterator[Callable[[str], None]]:
+    """Yield what writes text; without a path it writes nothing.
+
+    The file has its name once all is in it. Until then, and if the command is killed, what has been
+    done is in ``NAME.part``. A link is followed, and what is no file (``/dev/stdout``, a pipe) is
+    written to as it comes.
 
     Raises:
         DataError: the file cannot be written.
     """
     if path is None:
-        yield lambda record: None
+        yield lambda text: None
         return
-    part = path.with_name(f"{path.name}.part")
+    target = path.resolve()
+    direct = target.exists() and not target.is_file()
+    part = target if direct else target.with_name(f"{target.name}.part")
     try:
         file = part.open("w", encoding="utf-8")
     except OSError as error:
         raise _unwritable(path, error) from error
 
-    def write(record: dict[str, Any]) -> None:
+    def write(text: str) -> None:
         try:
-            print(json.dumps(record, ensure_ascii=False), file=file, flush=True)
+            file.write(text)
+            file.flush()
         except OSError as error:
             raise _unwritable(path, error) from error
 
-    with file:
-        yield write
     try:
-        part.replace(path)
+        with file:
+            yield write
+    except BaseException:
+        if not direct and not part.stat().st_size:
+            part.unlink()
+        raise
+    if direct:
+        return
+    try:
+        part.replace(target)
     except OSError as error:
         raise _unwritable(path, error) from error
 

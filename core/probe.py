@@ -8,7 +8,7 @@ import math
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -36,8 +36,12 @@ _SHOWN = 10
 _EVERY = 5.0
 
 
-def probe(options: argparse.Namespace) -> int:
+def probe(options: argparse.Namespace, keep: Callable[[str], None]) -> int:
     """Probe the run that the arguments name; print, write and track what is found.
+
+    Args:
+        options: of the command line.
+        keep: is given the findings as JSON.
 
     Raises:
         SoriError: the task offers no probes, or there is too little to probe.
@@ -67,8 +71,7 @@ def probe(options: argparse.Namespace) -> int:
     print("\n" + "\n".join(findings.lines))
     figures = _plain({**about, "seeds": seeds, **findings.figures, "metrics": findings.metrics})
     text = json.dumps(figures, ensure_ascii=False, indent=2, allow_nan=False) + "\n"
-    if options.json is not None:
-        options.json.write_text(text, encoding="utf-8")
+    keep(text)
     run = _run_of(loaded.checkpoint)
     if run is None:
         print(f"{loaded.checkpoint} is in no run directory: nothing was written", file=sys.stderr)

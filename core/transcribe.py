@@ -78,7 +78,7 @@ def _tell(item: Heard, write: Write, *, as_json: bool) -> None:
     """Print each transcript and write it, with its reference where the source has one."""
     for row, transcript in enumerate(item.transcripts):
         record = _record(transcript)
-        if reference := item.reference(row):
+        if (reference := item.reference(row)) is not None:
             record["reference"] = reference
         write(record)
         line = json.dumps(record, ensure_ascii=False) if as_json else None

@@ -181,5 +181,6 @@ def _batch(
         features=features,
         encoded=encoded,
         speakers=tuple(speaker(cut) for cut, _, _ in used),
+        untold=frozenset(cut.id for cut, _, _ in used if transcript(cut) is None),
         skipped=tuple(skipped),
     )

@@ -29,6 +29,7 @@ class FeatureBatch:
         features: (C, F, T) features in the dtype they are stored in.
         encoded: (C, R, W) rows of width W as the projector takes them.
         speakers: speaker ids, None where unknown.
+        untold: ids of utterances that came without a transcript; their text is empty.
         skipped: what the plan had put into this batch and could not be used.
     """
 
@@ -41,6 +42,7 @@ class FeatureBatch:
     features: Tensor | None = None
     encoded: Tensor | None = None
     speakers: tuple[str | None, ...] = ()
+    untold: frozenset[str] = frozenset()
     skipped: tuple[Skipped, ...] = ()
 
     def __len__(self) -> int:

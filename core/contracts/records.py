@@ -86,6 +86,7 @@ class SpeechBatch:
         sample_rate: of ``audio``, in Hz.
         texts: transcripts as read, before tokenisation.
         speakers: speaker ids, None where unknown.
+        untold: ids of utterances that came without a transcript; their text is empty.
         skipped: what the plan had put into this batch and could not be used.
     """
 
@@ -97,6 +98,7 @@ class SpeechBatch:
     sample_rate: int
     texts: tuple[str, ...] = ()
     speakers: tuple[str | None, ...] = ()
+    untold: frozenset[str] = frozenset()
     skipped: tuple[Skipped, ...] = ()
 
     def __len__(self) -> int:

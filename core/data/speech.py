@@ -22,7 +22,7 @@ from core.errors import DataError
 class _Utterance:
     id: str
     audio: Samples
-    text: str
+    text: str | None
     targets: list[int]
     speaker: str | None
 
@@ -67,8 +67,9 @@ class SpeechCollator:
             targets=targets.to(torch.int64),
             target_lengths=target_lengths,
             sample_rate=self.sample_rate,
-            texts=tuple(item.text for item in used),
+            texts=tuple(item.text or "" for item in used),
             speakers=tuple(item.speaker for item in used),
+            untold=frozenset(item.id for item in used if item.text is None),
             skipped=tuple(skipped),
         )
 
@@ -89,7 +90,7 @@ class SpeechCollator:
         return _Utterance(
             id=cut.id,
             audio=audio,
-            text=text or "",
+            text=text,
             targets=targets,
             speaker=speaker(cut),
         )

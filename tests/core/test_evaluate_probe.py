@@ -200,6 +200,11 @@ def test_a_single_checkpoint_is_probed_and_nothing_written_beside_it(
         ([], "--probe tells what it learnt"),
         (["--probe", "nowhere.jsonl"], "nowhere.jsonl: no such file"),
         (["--probe", "--rows", "0"], "--rows 0: probes need 1 at least"),
+        (["--probe", "--worst", "3"], "--worst is for error rates"),
+        (["--probe", "--no-baseline"], "--no-baseline is for error rates"),
+        (["--probe", "--output", "o.jsonl"], "--output is for error rates"),
+        (["--probe", "--base", "b"], "--base is for error rates"),
+        (["--probe", "--json", "no/such/folder.json"], "folder.json cannot be written"),
     ],
 )
 def test_what_cannot_be_done_is_refused(

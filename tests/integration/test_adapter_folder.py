@@ -96,6 +96,24 @@ def test_the_unadapted_baseline_stands_beside_the_adapted_figure(
     assert alone["cer"] == report["cer"]
 
 
+def test_what_has_no_transcript_is_not_scored_and_an_empty_one_is(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [{"audio_filepath": str(place / f"{n}.wav"), "id": f"u{n}"} for n in range(3)]
+    texts: list[dict[str, str]] = [{"text": SAID[0]}, {"text": ""}, {}]
+    source = tmp_path / "some.jsonl"
+    lines = [json.dumps(row | text) for row, text in zip(rows, texts, strict=True)]
+    source.write_text("\n".join(lines) + "\n", "utf-8")
+    out, written = tmp_path / "r.json", tmp_path / "r.jsonl"
+    arguments = [str(place / "adapter"), f"nemo:{source}", "--json", str(out)]
+    assert evaluate.main([*arguments, "--no-baseline", "--output", str(written)]) == 0
+    assert "skipped u2: no transcript" in capsys.readouterr().err
+    report = json.loads(out.read_text(encoding="utf-8"))[f"nemo:{source}"]
+    assert (report["utterances"], report["skipped"]) == (2, 1)
+    references = {row["id"]: row["reference"] for row in map(json.loads, written.open())}
+    assert references == {"u0": SAID[0], "u1": ""}
+
+
 def test_merged_and_exported_again_the_texts_stay(
     place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -18,6 +18,7 @@ from components.text.normalizer import TextNormalizer
 from core.contracts import FeatureBatch
 from core.data.audio import AudioError
 from core.data.feature_index import DTYPES, StoredDtype
+from core.data.speech import SpeechCollator
 from tests.core.data.corpus_files import write_lines
 
 PLAIN = Transcripts(form=None, required=False)
@@ -153,3 +154,13 @@ def test_training_leaves_out_what_has_no_certain_text(tmp_path: Path) -> None:
     raw = live(source)
     assert raw.texts == ("(아) 네.", "[웃음]", "", "네 (안", "칠십/70")
     assert not raw.skipped
+
+
+def test_what_came_without_a_transcript_is_named(tmp_path: Path) -> None:
+    noise(tmp_path / "a.wav", 1)
+    rows = [{"audio_filepath": "a.wav", "id": name} for name in ("told", "empty", "untold")]
+    source = corpus(tmp_path, [rows[0] | {"text": "가"}, rows[1] | {"text": ""}, rows[2]])
+    speech = SpeechCollator(sample_rate=16000, channel="mean", tokenizer=None)
+    for batch in (live(source), speech(cuts(source))):
+        assert batch.texts == ("가", "", "")
+        assert batch.untold == {"untold"}
