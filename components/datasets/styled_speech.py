@@ -43,11 +43,11 @@ class Style:
 
 
 STYLES: Mapping[str, Style] = {
-    "neutral": Style(level=0.3),
-    "hurried": Style(rate=2.0, pitch=10, pitch_range=20, level=0.15),
-    "subdued": Style(rate=0.75, pitch=-15, pitch_range=15, level=0.07),
-    "lively": Style(rate=1.3, pitch=15, pitch_range=95, level=0.52),
-    "emphatic": Style(rate=0.85, pitch_range=70, emphasis=True, level=0.88),
+    "neutral": Style(level=0.19),
+    "hurried": Style(rate=2.0, pitch=10, pitch_range=20, level=0.09),
+    "subdued": Style(rate=0.75, pitch=-15, pitch_range=15, level=0.04),
+    "lively": Style(rate=1.3, pitch=15, pitch_range=95, level=0.41),
+    "emphatic": Style(rate=0.85, pitch_range=70, emphasis=True, level=0.86),
 }
 
 
