@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import os
+import tokenize
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
 
@@ -46,6 +47,7 @@ def read_array(path: Path, *, what: str) -> Array:
     """Read a file. Raises ArrayError; ``what`` names the content in its reason."""
     try:
         with path.open("rb") as file:
+            _check_size(file)
             found: Array = np.lib.format.read_array(file, allow_pickle=False)
             return found
     except FileNotFoundError as error:
@@ -59,13 +61,7 @@ def read_array(path: Path, *, what: str) -> Array:
 def read_header(path: Path) -> Header:
     """Read the head of a file. Raises OSError, or ValueError if it is not an array."""
     with path.open("rb") as file:
-        version = np.lib.format.read_magic(file)
-        if version == (1, 0):
-            shape, _, dtype = np.lib.format.read_array_header_1_0(file)
-        else:
-            shape, _, dtype = np.lib.format.read_array_header_2_0(file)
-        size = file.tell() + math.prod(shape) * dtype.itemsize
-    return Header(shape=shape, dtype=dtype, size=size)
+        return _header(file)
 
 
 def write_array(path: Path, array: Array) -> None:
@@ -80,3 +76,26 @@ def write_array(path: Path, array: Array) -> None:
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+def _header(file: BinaryIO) -> Header:
+    version = np.lib.format.read_magic(file)
+    try:
+        if version == (1, 0):
+            shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+        else:
+            shape, _, dtype = np.lib.format.read_array_header_2_0(file)
+    except tokenize.TokenError as error:
+        raise ValueError(f"cannot parse its header: {error}") from error
+    return Header(shape=shape, dtype=dtype, size=file.tell() + math.prod(shape) * dtype.itemsize)
+
+
+def _check_size(file: BinaryIO) -> None:
+    """Refuse a shape that the file does not hold, before memory is taken for it."""
+    header, found = _header(file), os.fstat(file.fileno()).st_size
+    if not header.dtype.hasobject and header.size > found:
+        raise ValueError(
+            f"the header tells of {header.dtype} {header.shape}, which takes {header.size} bytes; "
+            f"the file has {found}"
+        )
+    file.seek(0)

@@ -42,6 +42,35 @@ def test_a_file_that_was_cut_off_is_refused(tmp_path: Path) -> None:
     assert read_header(path).size == path.stat().st_size + 4
 
 
+@pytest.mark.parametrize("version", [(1, 0), (2, 0)])
+def test_a_shape_that_the_file_does_not_hold_takes_no_memory(
+    tmp_path: Path, version: tuple[int, int]
+) -> None:
+    path = tmp_path / "x.npy"
+    header = {"descr": "<f4", "fortran_order": False, "shape": (99_999_999_999, 80)}
+    write = {
+        (1, 0): np.lib.format.write_array_header_1_0,
+        (2, 0): np.lib.format.write_array_header_2_0,
+    }[version]
+    with path.open("wb") as file:
+        write(file, header)
+        file.write(bytes(800))
+    with pytest.raises(ArrayError, match=r"99999999999, 80.*31999999999") as caught:
+        read_array(path, what="mel")
+    assert caught.value.reason == "mel: not an array"
+    assert f"the file has {path.stat().st_size}" in caught.value.detail
+
+
+def test_a_header_that_is_no_expression_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.npy"
+    write_array(path, np.zeros((5, 80), dtype=np.float32))
+    path.write_bytes(path.read_bytes().replace(b"}", b"("))
+    with pytest.raises(ArrayError, match="not an array"):
+        read_array(path, what="mel")
+    with pytest.raises(ValueError, match="header"):
+        read_header(path)
+
+
 def test_objects_are_never_unpickled(tmp_path: Path) -> None:
     path = tmp_path / "x.npy"
     np.save(path, np.array([{"a": 1}], dtype=object), allow_pickle=True)
