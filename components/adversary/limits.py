@@ -23,7 +23,8 @@ def adversary_limits(
         loss_rise: share by which it may lie above the first value logged.
         norm_growth: factor by which the emotion vector's norm may grow over the first logged.
         anti_learning: share of chance that the classifiers' accuracy must reach.
-        least_use: of what a wrong vector must add to the semantic loss of the split ``val``.
+        least_use: of what a wrong vector must add to the semantic loss of the split ``val``, once
+            the reversal has its full factor.
         patience: log lines in a row before the main loss or unmapped speakers raise an alarm, and
             validations before an unused vector does.
     """

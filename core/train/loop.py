@@ -82,6 +82,8 @@ class Loop:
         self.window = Window()
         self.metrics: dict[str, float] = {}
         """The newest validation metrics, and test metrics at the end."""
+        self.uncounted: frozenset[str] = frozenset()
+        """Metrics that the newest evaluation of their split counted nothing for."""
         self.logged: dict[str, float] = {}
         """Training metrics of the newest log line alone."""
         self.batches: tuple[Batch, ...] = ()
@@ -287,7 +289,7 @@ class Loop:
     def evaluate(self, split: str) -> dict[str, float]:
         """Return ``split/name`` averages over a split, the same on every rank."""
         with memory.explained(f"evaluation of '{split}'", advice=self.advice):
-            return evaluate_split(
+            found = evaluate_split(
                 self.task,
                 self.experiment.data.eval_batches(split),
                 split=split,
@@ -296,6 +298,8 @@ class Loop:
                 seed=self.experiment.seed,
                 say=self.say,
             )
+        self.uncounted = (self.uncounted - found.values.keys()) | found.uncounted
+        return found.values
 
     # --------------------------------------------------------------------------------- state
 

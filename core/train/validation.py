@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -13,6 +14,20 @@ from core.contracts import Batch, Eventful, Task
 from core.dist.ranks import Ranks
 from core.errors import TrainingError
 from core.train.rng import rng_set_aside
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SplitMetrics:
+    """What the evaluation of a split gave.
+
+    Args:
+        values: averages named ``split/name``.
+        uncounted: names of those that nothing was counted for. They are NaN as a bad value is, but
+            tell nothing of the model.
+    """
+
+    values: dict[str, float]
+    uncounted: frozenset[str]
 
 
 @torch.no_grad()
@@ -25,7 +40,7 @@ def evaluate_split(
     autocast: Callable[[], AbstractContextManager[object]],
     seed: int,
     say: Callable[[str], None],
-) -> dict[str, float]:
+) -> SplitMetrics:
     """Return ``split/name`` averages, each a sum over all ranks divided by its count.
 
     What no utterance counted for is NaN, and said.
@@ -70,8 +85,9 @@ def evaluate_split(
     for line in lost:
         say(f"{split}: skipped {line}")
     averages = _averages(sums, utterances, split=split, ranks=ranks, say=say)
-    averages |= {f"{split}/skipped": float(len(lost))} if lost else {}
-    return averages | _events(events, split=split, ranks=ranks, say=say)
+    others = {f"{split}/skipped": float(len(lost))} if lost else {}
+    others |= _events(events, split=split, ranks=ranks, say=say)
+    return replace(averages, values=averages.values | others)
 
 
 def _events(
@@ -93,7 +109,7 @@ def _averages(
     split: str,
     ranks: Ranks,
     say: Callable[[str], None],
-) -> dict[str, float]:
+) -> SplitMetrics:
     # A rank without a batch has no names yet; all must reduce the same vector.
     names = sorted({name for held in ranks.gather(sorted(sums)) for name in held})
     complete = {name: sums.get(name, 0.0) for name in names} | {"utterances": float(utterances)}
@@ -104,10 +120,11 @@ def _averages(
     empty = [name for name in sorted(metrics) if summed[f"{name}.count"] == 0]
     if empty:
         say(f"{split}: nothing was counted for {', '.join(empty)}")
-    return {
+    values = {
         f"{split}/{name}": _ratio(summed[f"{name}.total"], summed[f"{name}.count"])
         for name in sorted(metrics)
     }
+    return SplitMetrics(values=values, uncounted=frozenset(f"{split}/{name}" for name in empty))
 
 
 def _ratio(total: float, count: float) -> float:

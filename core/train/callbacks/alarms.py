@@ -75,6 +75,8 @@ class Alarms(Callback):
 
     A line is said when a limit is crossed and when all is well again, not in between;
     ``alarm/NAME`` is logged as 1 while it lasts, else 0. Training goes on: alarms are for people.
+    Validation is judged from :meth:`Task.ready_from` on, as the best weights are chosen, and not by
+    metrics that nothing was counted for.
 
     Args:
         limits: to watch.
@@ -116,7 +118,8 @@ class Alarms(Callback):
                         f"callbacks Alarms, limit {limit.name}: validation does not give "
                         f"'{metric}'; {suggest(metric, metrics, noun='metrics')}"
                     )
-        self._judge(loop, metrics)
+        if loop.progress.step >= loop.task.ready_from():
+            self._judge(loop, {n: v for n, v in metrics.items() if n not in loop.uncounted})
 
     def on_step_end(self, loop: Loop) -> None:
         """Compare what was just logged."""

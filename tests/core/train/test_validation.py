@@ -26,7 +26,7 @@ def test_averages_weigh_utterances_and_leave_the_task_in_training() -> None:
     assert task.training
     task.eval()
     errors = torch.cat([task._errors(batch) for batch in batches])
-    assert found == {"val/loss": pytest.approx(float(errors.detach().mean()), rel=1e-6)}
+    assert found.values == {"val/loss": pytest.approx(float(errors.detach().mean()), rel=1e-6)}
 
 
 def test_a_split_without_utterances_is_an_error() -> None:
@@ -42,7 +42,7 @@ def test_what_could_not_be_used_is_named_and_counted() -> None:
     found = evaluate_split(
         ToyTask(), [batch], split="val", ranks=ALONE, autocast=nullcontext, seed=0, say=said.append
     )
-    assert found["val/skipped"] == 1.0
+    assert found.values["val/skipped"] == 1.0
     assert said == ["val: skipped bad: empty file"]
 
 
@@ -54,7 +54,7 @@ def test_what_batches_report_is_counted_by_name() -> None:
     found = evaluate_split(
         ToyTask(), batches, split="val", ranks=ALONE, autocast=nullcontext, seed=0, say=said.append
     )
-    assert found["val/noise_retries"] == 3.0
+    assert found.values["val/noise_retries"] == 3.0
     assert said == ["val: noise retries: 3"]
 
 
@@ -73,6 +73,7 @@ def test_what_nothing_counted_for_is_unknown_and_said() -> None:
         seed=0,
         say=said.append,
     )
-    assert math.isnan(found["val/accuracy"])
-    assert math.isfinite(found["val/loss"])
+    assert math.isnan(found.values["val/accuracy"])
+    assert math.isfinite(found.values["val/loss"])
+    assert found.uncounted == {"val/accuracy"}
     assert said == ["val: nothing was counted for accuracy"]

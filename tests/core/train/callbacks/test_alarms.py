@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from components.schedulers.constant import Constant
-from core.contracts import RunInfo
+from core.contracts import MetricSum, RunInfo
 from core.dist.ranks import Ranks
 from core.errors import ConfigError, ConfigErrors
 from core.experiment import Experiment
@@ -20,13 +20,18 @@ from core.train.callbacks.alarms import START, Alarms, Limit
 from core.train.loop import Loop
 from core.train.signals import StopRequest
 from core.train.trainer import Trainer
-from tests.core.train.toy import ToyData, ToyTask
+from tests.core.train.toy import ToyBatch, ToyData, ToyTask
 
 ALONE = Ranks(rank=0, world_size=1, local_rank=0, device=torch.device("cpu"))
 
 
 def loop(
-    tmp_path: Path, *limits: Limit, steps: int = 6, said: list[str] | None = None, lr: float = 0.01
+    tmp_path: Path,
+    *limits: Limit,
+    steps: int = 6,
+    said: list[str] | None = None,
+    lr: float = 0.01,
+    task: ToyTask | None = None,
 ) -> Loop:
     def sgd(module: nn.Module) -> torch.optim.Optimizer:
         return torch.optim.SGD(module.parameters(), lr=lr)
@@ -35,7 +40,7 @@ def loop(
     tracker = JsonlTracker()
     experiment = Experiment(
         name="toy",
-        task=ToyTask(),
+        task=task or ToyTask(),
         data=ToyData(batches=24),  # type: ignore[arg-type]
         optimizer=sgd,
         scheduler=Constant(warmup_steps=4),
@@ -90,6 +95,47 @@ def test_relative_to_the_start_and_to_another_metric_with_patience(tmp_path: Pat
 def test_validation_metrics_are_watched_too(tmp_path: Path) -> None:
     loop(tmp_path, Limit(name="val", metric="val/loss", above=1e-9)).train()
     assert curve(tmp_path, "alarm/val") == [1.0, 1.0]
+
+
+class Late(ToyTask):
+    """Is what it is trained to be after four steps alone."""
+
+    def ready_from(self) -> int:
+        return 4
+
+
+def test_validation_is_not_judged_before_the_task_is_ready(tmp_path: Path) -> None:
+    said: list[str] = []
+    limits = [Limit(name=f"{m}", metric=f"{m}/loss", above=1e-9) for m in ("train", "val")]
+    loop(tmp_path, *limits, said=said, task=Late()).train()
+    assert curve(tmp_path, "alarm/train") == [1.0] * 6
+    assert curve(tmp_path, "alarm/val") == [1.0], "step 6, not step 3"
+    assert [line.partition(":")[0] for line in said] == [
+        "ALARM train at step 1",
+        "ALARM val at step 6",
+    ]
+
+
+class Odd(ToyTask):
+    """Counts nothing for one metric, and something that is no number for another."""
+
+    def evaluate(self, batch: ToyBatch) -> dict[str, MetricSum]:
+        nothing, bad = MetricSum(total=0.0, count=0.0), MetricSum(total=float("nan"), count=1.0)
+        return super().evaluate(batch) | {"nothing": nothing, "bad": bad}
+
+
+def test_what_nothing_was_counted_for_raises_no_alarm_and_what_is_no_number_does(
+    tmp_path: Path,
+) -> None:
+    said: list[str] = []
+    limits = [Limit(name=m, metric=f"val/{m}", below=1.0) for m in ("nothing", "bad")]
+    loop(tmp_path, *limits, said=said, task=Odd()).train()
+    assert curve(tmp_path, "alarm/nothing") == []
+    assert curve(tmp_path, "alarm/bad") == [1.0, 1.0]
+    assert "val: nothing was counted for nothing" in said
+    assert [line for line in said if line.startswith("ALARM")] == [
+        "ALARM bad at step 3: val/bad is nan, expected at least 1"
+    ]
 
 
 def test_a_restart_knows_the_start_and_says_nothing_twice(tmp_path: Path) -> None:
