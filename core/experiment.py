@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from core.contracts import DataModule, OptimizerFactory, Scheduler, Task, Tracker
+from core.contracts import (
+    DataModule,
+    OptimizerFactory,
+    PairReader,
+    PairSource,
+    Scheduler,
+    Task,
+    Tracker,
+)
 from core.train.callback import Callback
 from core.train.trainer import Trainer
 
@@ -34,3 +42,8 @@ class Experiment:
     callbacks: tuple[Callback, ...] = ()
     trackers: tuple[Tracker, ...] = ()
     seed: int = 0
+
+    def introduce(self) -> None:
+        """Tell the data what the task can read, if both have a say; before either is set up."""
+        if isinstance(self.task, PairReader) and isinstance(self.data, PairSource):
+            self.data.expect(self.task.pair_form())

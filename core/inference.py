@@ -151,6 +151,7 @@ def load_task(
     composed = compose_saved(checkpoint, overrides)
     experiment: Experiment = fdl.build(composed.config)
     context = RunContext(assets=checkpoint / ASSETS, training=False, seed=experiment.seed)
+    experiment.introduce()
     experiment.data.setup(context)
     experiment.task.setup(context)
     load_strict(experiment.task, read_inference_model(checkpoint), source=str(checkpoint))
@@ -173,6 +174,7 @@ def _load_folder(
     with tempfile.TemporaryDirectory(prefix="sori-") as assets:
         notes = folder.write_assets(Path(assets), experiment.task)
         context = RunContext(assets=Path(assets), training=False, seed=experiment.seed)
+        experiment.introduce()
         experiment.data.setup(context)
         experiment.task.setup(context)
     report = folder.load(experiment.task)

@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 
 from components.datasets.named_splits import NamedSplits
-from core.contracts import BatchStream, RunContext, SpeechPairBatch, UtteranceSample
+from core.contracts import BatchStream, PairForm, RunContext, SpeechPairBatch, UtteranceSample
 from core.data.assets import main_rank_first
 from core.data.cache import default_cache
 from core.data.loading import LoaderOptions
@@ -124,17 +124,23 @@ class SpeechPairData(NamedSplits):
         self.order = OrderOptions(block=block, bucket=bucket, rows_per_speaker=rows_per_speaker)
         self.loading = LoaderOptions(workers=workers, timeout=timeout)
         self.cache_dir = cache_dir
+        self._form: PairForm | None = None
         self._context: RunContext | None = None
         self._mapping: dict[str, int] = {}
         self._notes: list[str] = []
         self._corpora: dict[str, PairCorpus] = {}
+
+    def expect(self, form: PairForm) -> None:
+        """Hold rows to what a task reads; without it their shapes need only agree."""
+        self._form = form
 
     def setup(self, context: RunContext) -> None:
         """Open all manifests and the mapping; in evaluation, a manifest when it is asked for.
 
         Raises:
             DataError: a manifest or the mapping is missing or damaged, no row has mel, the mapping
-                knows no speaker of the manifest, or the first row cannot be used.
+                knows no speaker of the manifest, or the first row cannot be used, which includes
+                arrays of other shapes than the task reads.
             ConfigError: two splits share a name.
         """
         self._context = context
@@ -226,6 +232,7 @@ class SpeechPairData(NamedSplits):
         return Path(self.cache_dir).expanduser() if self.cache_dir else default_cache()
 
     def _options(self, seed: int) -> PairOptions:
+        form = self._form
         return PairOptions(
             emotion=self.emotion,
             mix=self.mix,
@@ -233,9 +240,11 @@ class SpeechPairData(NamedSplits):
             max_mel_frames=self.max_mel_frames,
             max_codes=self.max_codes,
             max_text=self.max_text,
+            text_ids=form.text if form is not None else None,
+            code_ids=form.codes if form is not None else None,
             token_seconds=self.token_seconds,
-            condition_shape=None,
-            vector_size=None,
+            condition_shape=form.latents if form is not None else None,
+            vector_size=form.latents[1] if form is not None else None,
             vectors=self.vectors,
             fallback=self.without_mel == "stored",
             seed=seed,

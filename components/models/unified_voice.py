@@ -13,6 +13,7 @@ from components.models.gpt import in_order, make_gpt, packed
 from components.models.perceiver import PerceiverResampler
 from components.models.token_stream import token_stream
 from core.contracts.noisy import Padded
+from core.contracts.pairs import PairForm, TokenIds
 from core.errors import ConfigError, DataError
 from core.registry import register
 
@@ -162,6 +163,16 @@ class UnifiedVoice(nn.Module):
         self.perceiver_layers = perceiver_layers
         self.perceiver_head_dim = perceiver_head_dim
         self.perceiver_expansion = perceiver_expansion
+
+    def pair_form(self) -> PairForm:
+        """Return the ids and shapes that :meth:`hidden` reads, known before :meth:`setup`."""
+        return PairForm(
+            text=TokenIds(size=self.text_vocab, reserved=(self.text_start, self.text_stop)),
+            codes=TokenIds(
+                size=self.semantic_codes, reserved=(self.semantic_start, self.semantic_stop)
+            ),
+            latents=(self.num_latents, self.dim),
+        )
 
     def setup(self) -> None:
         """Create all parameters, drawing from torch's global generator."""

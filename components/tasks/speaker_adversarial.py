@@ -14,7 +14,7 @@ from components.adversary.emotion_bound import EmotionBound, norm_penalty
 from components.adversary.ensemble import SpeakerAdversary
 from components.models.unified_voice import UNTOLD, UnifiedVoice, UnifiedVoiceHidden
 from components.probes.emotion import EmotionProbes
-from core.contracts import LossSum, MetricSum, RunContext, SpeechPairBatch, Task
+from core.contracts import LossSum, MetricSum, PairForm, RunContext, SpeechPairBatch, Task
 from core.data.speaker_mapping import SPEAKERS, read_mapping
 from core.errors import ConfigError, DataError, suggest
 from core.registry import register
@@ -115,6 +115,10 @@ class SpeakerAdversarialTask(Task):
         self.duration_dropout = duration_dropout
         self._metrics: dict[str, MetricSum] = {}
         self._mapped = False
+
+    def pair_form(self) -> PairForm:
+        """Return what the model reads."""
+        return self.model.pair_form()
 
     def setup(self, context: RunContext) -> None:
         """Create all parameters; the classifiers are sized by the run's speaker mapping.
@@ -235,7 +239,7 @@ class SpeakerAdversarialTask(Task):
 
         ``loss`` is the mean over rows of the weighed mean losses of each, so it does not depend on
         how rows are batched. ``emotion_use`` is by how much the semantic loss rises when rows get
-        the vector of their neighbour: near 0, the model does not listen to it.
+        the vector of their neighbour, if they have one: near 0, the model does not listen to it.
         """
         emotion = self.emotion(batch)
         hidden = self._hidden(batch, emotion)
@@ -244,13 +248,12 @@ class SpeakerAdversarialTask(Task):
         per_row = self.weights["text_loss"] * text / (batch.text.lengths + 1) + self.weights[
             "semantic_loss"
         ] * semantic / (batch.codes.lengths + 1)
-        _, shuffled = self._by_row(self._hidden(batch, emotion.roll(1, dims=0)))
         tokens = batch.codes.lengths.sum() + rows
         found = {
             "loss": MetricSum(total=per_row.sum(), count=rows),
             "text_loss": MetricSum(total=text.sum(), count=batch.text.lengths.sum() + rows),
             "semantic_loss": MetricSum(total=semantic.sum(), count=tokens),
-            "emotion_use": MetricSum(total=(shuffled - semantic).sum(), count=tokens),
+            "emotion_use": self._emotion_use(batch, emotion, semantic),
             "emotion_norm": MetricSum(
                 total=torch.linalg.vector_norm(emotion.float(), dim=1).sum(), count=rows
             ),
@@ -272,6 +275,14 @@ class SpeakerAdversarialTask(Task):
         return EmotionProbes(models, mapped=self._mapped)
 
     # ----------------------------------------------------------------------------- details
+
+    def _emotion_use(self, batch: SpeechPairBatch, emotion: Tensor, semantic: Tensor) -> MetricSum:
+        """Return by how much (B,) summed semantic losses rise with the neighbours' vectors."""
+        if len(batch) == 1:  # It has no vector but its own, and no loss would rise.
+            return MetricSum(total=0.0, count=0.0)
+        _, shuffled = self._by_row(self._hidden(batch, emotion.roll(1, dims=0)))
+        tokens = batch.codes.lengths.sum() + float(len(batch))
+        return MetricSum(total=(shuffled - semantic).sum(), count=tokens)
 
     @property
     def _only_classifiers(self) -> bool:

@@ -14,7 +14,14 @@ from core.contracts.components import (
 )
 from core.contracts.features import Adapted, FeatureBatch
 from core.contracts.noisy import Eventful, NoisySpeechBatch, Padded
-from core.contracts.pairs import UNMAPPED, SpeechPairBatch
+from core.contracts.pairs import (
+    UNMAPPED,
+    PairForm,
+    PairReader,
+    PairSource,
+    SpeechPairBatch,
+    TokenIds,
+)
 from core.contracts.probing import (
     ProbeFindings,
     ProbeSuite,
@@ -69,6 +76,9 @@ __all__ = [
     "NoisySpeechBatch",
     "OptimizerFactory",
     "Padded",
+    "PairForm",
+    "PairReader",
+    "PairSource",
     "PlannedScheduler",
     "ProbeFindings",
     "ProbeSuite",
@@ -81,6 +91,7 @@ __all__ = [
     "SpeechBatch",
     "SpeechPairBatch",
     "Task",
+    "TokenIds",
     "TokenTime",
     "Tokenizer",
     "Tracker",

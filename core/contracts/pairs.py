@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -90,3 +91,47 @@ class SpeechPairBatch:
             emotion=move(self.emotion) if self.emotion is not None else None,
             speakers=move(self.speakers),
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenIds:
+    """Ids that may stand in a sequence.
+
+    Args:
+        size: they are from 0 to below it.
+        reserved: ids that the model itself puts around a sequence: start and stop.
+    """
+
+    size: int
+    reserved: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairForm:
+    """What a model can read of a row.
+
+    Args:
+        text: ids of the text.
+        codes: semantic codes.
+        latents: (L, D) of a speaker; stored emotion vectors have D elements.
+    """
+
+    text: TokenIds
+    codes: TokenIds
+    latents: tuple[int, int]
+
+
+@runtime_checkable
+class PairReader(Protocol):
+    """A task that knows, before it is set up, what rows it can read."""
+
+    def pair_form(self) -> PairForm:
+        """Return what a row must be like."""
+
+
+@runtime_checkable
+class PairSource(Protocol):
+    """Data that can hold its rows to what a task reads."""
+
+    def expect(self, form: PairForm) -> None:
+        """Leave out rows of another form from now on; called before :meth:`DataModule.setup`."""

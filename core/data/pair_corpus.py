@@ -32,8 +32,8 @@ class PairCorpus:
     Args:
         name: of the split.
         path: of the manifest.
-        options: what a row becomes; the shape of speaker latents and the size of emotion vectors
-            are taken from the first row.
+        options: what a row becomes; a shape of speaker latents or a size of emotion vectors that
+            they leave open is taken from the first row.
         batch_size: rows of a micro-batch.
         mapping: class of each speaker; empty for no classes.
         mapping_name: of the mapping, for messages.
@@ -75,6 +75,7 @@ class PairCorpus:
         if mapping and not strangers:
             refuse_no_hits(self.index, mapping, self.rows, mapping_name)
         self._loader = PairLoader(index=self.index, speakers=self._classes, options=options)
+        self._looked_at = self._some_rows()
         self._faults: list[str] = []
         self._loader.options = self._shaped(options)
 
@@ -162,7 +163,7 @@ class PairCorpus:
             )
         if self._faults:
             lines.append(
-                f"{self.name}: of {min(_SAMPLES, self.rows)} rows looked at, {len(self._faults)} "
+                f"{self.name}: of {len(self._looked_at)} rows looked at, {len(self._faults)} "
                 f"cannot be used; the first: {self._faults[0]}"
             )
         if self._has_mapping:
@@ -197,6 +198,16 @@ class PairCorpus:
             f"position counts rows; {loading.workers} workers"
         ]
 
+    def _some_rows(self) -> list[int]:
+        """Return rows from all over the manifest, and the first of each kind."""
+        numbers = np.linspace(0, self.rows - 1, _SAMPLES).astype(np.int64)
+        found: list[int] = np.union1d(numbers, self._leading()).tolist()
+        return found
+
+    def _leading(self) -> list[int]:
+        """Return the first row with mel, and the first of those that are used without."""
+        return [0, self.with_mel] if self.with_mel < self.rows else [0]
+
     def _shaped(self, options: PairOptions) -> PairOptions:
         """Look at a few rows; return the options with the shapes of the first that can be used.
 
@@ -204,29 +215,28 @@ class PairCorpus:
         training than as millions of skipped rows. A missing file is, only if all are missing.
 
         Raises:
-            DataError: the first row is wrong, or no file of the rows is there.
+            DataError: the first row with or without mel is wrong, or no file of the rows is there.
         """
-        numbers = np.unique(np.linspace(0, self.rows - 1, _SAMPLES).astype(np.int64)).tolist()
         usable: list[Pair] = []
-        for number in numbers:
+        leading = self._leading()
+        for number in self._looked_at:
             row = self.index.row(number)
             try:
                 usable.append(self._loader.pair(row, number, 0, Counter()))
             except ArrayError as error:
                 text = f"row {number + 1} '{row['id']}': {error}"
                 self._faults.append(text)
-                if number == 0 and not error.reason.endswith("missing file"):
+                if number in leading and not error.reason.endswith("missing file"):
                     raise DataError(f"{self.path}: {text}") from error
         if not usable:
             raise DataError(
-                f"{self.path}: none of the {len(numbers)} rows looked at can be used; the first: "
-                f"{self._faults[0]}\n{self._make_mel()}"
+                f"{self.path}: none of the {len(self._looked_at)} rows looked at can be used; the "
+                f"first: {self._faults[0]}\n{self._make_mel()}"
             )
         length, width = usable[0].condition.shape
         sizes = [pair.vector.numel() for pair in usable if pair.vector is not None]
-        return replace(
-            options, condition_shape=(length, width), vector_size=sizes[0] if sizes else None
-        )
+        size = options.vector_size or (sizes[0] if sizes else None)
+        return replace(options, condition_shape=(length, width), vector_size=size)
 
     def _no_mel(self, options: PairOptions) -> str:
         named = int(np.count_nonzero((self.index.mels & self._bits) == self._bits))

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from core.contracts import UNMAPPED, Padded, Skipped, SpeechPairBatch
+from core.contracts import UNMAPPED, Padded, Skipped, SpeechPairBatch, TokenIds
 from core.data.lines import Row
 from core.data.npy import Array, ArrayError, Indices, read_array
 from core.data.pairs_index import PROMPT_MEL, TARGET_MEL, PairIndex
@@ -41,6 +41,8 @@ class PairOptions:
         max_codes: a row with more semantic tokens is left out: a target without its end would teach
             a model to stop anywhere.
         max_text: a row with more text tokens is left out.
+        text_ids: what may stand in a text; None for all but negative ids.
+        code_ids: what may stand among semantic tokens; likewise.
         token_seconds: seconds that one semantic token stands for.
         condition_shape: (L, D) of all speaker latents; None to take any.
         vector_size: D of all stored emotion vectors; None to take any.
@@ -55,6 +57,8 @@ class PairOptions:
     max_mel_frames: int
     max_codes: int
     max_text: int
+    text_ids: TokenIds | None
+    code_ids: TokenIds | None
     token_seconds: float
     condition_shape: tuple[int, int] | None
     vector_size: int | None
@@ -148,8 +152,8 @@ class PairLoader:
             utterance=row[f"{side}_id"],
             label="" if label is None else str(label),
             audio=str(self._folder / audio) if isinstance(audio, str) and audio else "",
-            text=self._tokens(row, "text", row["target_text_ids_path"], options.max_text),
-            codes=self._tokens(row, "code", row["target_codes_path"], options.max_codes),
+            text=self._text(row),
+            codes=self._codes(row),
             condition=self._condition(row),
             mel=mel,
             vector=self._vector(row, side) if options.vectors or not has_mel else None,
@@ -164,7 +168,17 @@ class PairLoader:
         drawn = np.random.default_rng([self.options.seed, epoch, number]).random()
         return "prompt" if drawn < self.options.mix else "target"
 
-    def _tokens(self, row: Row, kind: str, path: str, most: int) -> Tensor:
+    def _text(self, row: Row) -> Tensor:
+        options = self.options
+        path = row["target_text_ids_path"]
+        return self._tokens(row, "text", path, most=options.max_text, ids=options.text_ids)
+
+    def _codes(self, row: Row) -> Tensor:
+        options = self.options
+        path = row["target_codes_path"]
+        return self._tokens(row, "code", path, most=options.max_codes, ids=options.code_ids)
+
+    def _tokens(self, row: Row, kind: str, path: str, *, most: int, ids: TokenIds | None) -> Tensor:
         """Return (n,) int64 ids; arrays may be padded beyond the length that the row declares."""
         count = int(row[f"target_{kind}_len"])
         if count > most:
@@ -180,8 +194,9 @@ class PairLoader:
                 detail=f"{path}: {values.size} tokens; the manifest declares {count}",
             )
         values = values[:count].astype(np.int64)
-        if values.min() < 0:
-            raise ArrayError(reason=f"{kind} ids", detail=f"{path}: {values.min()} is negative")
+        fault = _id_fault(values, ids)
+        if fault is not None:
+            raise ArrayError(reason=f"{kind} ids", detail=f"{path}: {fault}")
         return torch.from_numpy(values)
 
     def _condition(self, row: Row) -> Tensor:
@@ -225,6 +240,19 @@ def rows_by_length(lengths: Array, rows: int, batch_size: int) -> Iterable[Indic
     """Return the batches of an evaluation: a fixed order, the longest rows first."""
     order = np.argsort(lengths[:rows], kind="stable")[::-1]
     return [order[start : start + batch_size] for start in range(0, rows, batch_size)]
+
+
+def _id_fault(values: Indices, ids: TokenIds | None) -> str | None:
+    if values.min() < 0:
+        return f"{values.min()} is negative"
+    if ids is None:
+        return None
+    framing = values[np.isin(values, ids.reserved)]
+    if framing.size:
+        return f"{framing[0]} is start or stop, which the model adds itself"
+    if values.max() >= ids.size:
+        return f"{values.max()} is not in the model's vocabulary; expected 0 to {ids.size - 1}"
+    return None
 
 
 def _wrong(what: str, expected: str, values: Array, path: str, bins: int = 0) -> ArrayError:

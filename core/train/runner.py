@@ -174,6 +174,7 @@ class _Run:
             world_size=self.ranks.world_size,
             seed=seed,
         )
+        experiment.introduce()
         experiment.data.setup(context)
         with memory.explained("making the model", advice=memory.MODEL_TOO_LARGE):
             experiment.task.setup(context)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -14,6 +15,7 @@ from core.config.compose import compose_target
 from core.errors import ConfigError, DataError, TrainingError
 from core.export import main as export
 from tests.components.models.published import PUBLISHED, shapes
+from tests.fixtures.pair_files import LATENTS, WIDTH
 from tests.integration.command import repeatable_metrics, sori
 from tests.integration.stage2 import (
     STAGE2,
@@ -222,6 +224,46 @@ def test_mel_not_found_says_what_to_run(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="mel not found: no row of 48") as raised:
         train(tmp_path)
     assert f"python -m core.prepare mel {tmp_path / 'pairs.jsonl'}" in str(raised.value)
+
+
+def test_rows_that_the_model_cannot_read_are_left_out_and_named(tmp_path: Path) -> None:
+    make_pairs(tmp_path)
+    for file, place, value in (("text20", 1, 99_999), ("codes21", 0, 5000), ("codes22", -1, 257)):
+        path = tmp_path / f"arrays/{file}.npy"
+        values = np.load(path)
+        values[place] = value
+        np.save(path, values)
+    with (tmp_path / "mel/T23.npy").open("wb") as mel:
+        np.lib.format.write_array_header_1_0(
+            mel, {"descr": "<f4", "fortran_order": False, "shape": (99_999_999_999, 80)}
+        )
+    outcome, said = train(tmp_path, batch_size=1)
+    assert outcome.status == "finished"
+    for part in (
+        "T20__P20: text ids arrays/text20.npy: 99999 is not in the model's vocabulary",
+        "T21__P21: code ids arrays/codes21.npy: 5000 is not in the model's vocabulary",
+        "T22__P22: code ids arrays/codes22.npy: 257 is start or stop",
+        "T23__P23: mel: not an array",
+    ):
+        assert f"val: skipped {part}" in said
+    # Rows that are alone in their batch tell nothing of the vector's use.
+    assert "val: nothing was counted for emotion_use" in said
+    assert "ALARM emotion_unused" not in said
+    results = json.loads((outcome.directory / "results.json").read_text())
+    assert results["val/loss"] > 0.0
+    assert "val/emotion_use" not in results
+    assert results["val/skipped"] == 4.0
+
+
+@pytest.mark.parametrize("model", [{"num_latents": 8}, {"dim": 16}])
+def test_arrays_that_do_not_suit_the_model_are_refused_before_training(
+    pairs: Path, tmp_path: Path, model: dict[str, int]
+) -> None:
+    own = {f"task.model.{name}": value for name, value in model.items()}
+    with pytest.raises(DataError, match=r"condition: shape: arrays/condition0\.npy") as raised:
+        train(pairs, place=tmp_path / "run", **own)
+    shape = (model.get("num_latents", LATENTS), model.get("dim", WIDTH))
+    assert f"expected {shape} floats, found float32 ({LATENTS}, {WIDTH})" in str(raised.value)
 
 
 GREEDY = """

@@ -4,6 +4,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,23 @@ from core.contracts import (
     Batch,
     Eventful,
     Exhaustible,
+    PairForm,
+    PairSource,
     RunContext,
     SamplingData,
     SpeechPairBatch,
+    TokenIds,
 )
 from core.errors import ConfigError, DataError
-from tests.fixtures.pair_files import edit_row, read_rows, write_mel, write_pairs
+from tests.fixtures.pair_files import LATENTS, WIDTH, edit_row, read_rows, write_mel, write_pairs
 
 ROWS, MELS = 24, 18
+FORM = PairForm(
+    text=TokenIds(size=50, reserved=(0, 1)),
+    codes=TokenIds(size=90, reserved=(90, 91)),
+    latents=(LATENTS, WIDTH),
+)
+"""What a model reads that the files suit."""
 
 
 @pytest.fixture
@@ -40,7 +50,12 @@ def speakers(tmp_path: Path) -> Path:
 
 
 def ready(
-    manifest: Path, tmp_path: Path, *, run: dict[str, Any] | None = None, **options: Any
+    manifest: Path,
+    tmp_path: Path,
+    *,
+    run: dict[str, Any] | None = None,
+    form: PairForm | None = None,
+    **options: Any,
 ) -> SpeechPairData:
     settings: dict[str, Any] = {
         "train": str(manifest),
@@ -52,6 +67,9 @@ def ready(
         "bucket": 4,
     }
     data = SpeechPairData(**{**settings, **options})
+    if form is not None:
+        assert isinstance(data, PairSource)
+        data.expect(form)
     data.setup(RunContext(assets=tmp_path / "assets", **(run or {})))
     return data
 
@@ -270,6 +288,15 @@ def save(shape: tuple[int, ...], dtype: Any = np.float32, fill: float = 0.0) -> 
     return lambda path: np.save(path, np.full(shape, fill, dtype=dtype))
 
 
+def tell_of_more(path: Path) -> None:
+    """Give a mel a header that tells of 32 TB."""
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(
+            file, {"descr": "<f4", "fortran_order": False, "shape": (99_999_999_999, 80)}
+        )
+        file.write(bytes(800))
+
+
 FAULTS: dict[str, tuple[str, Callable[[Path], None], str]] = {
     "vanished": ("mel/T5.npy", os.unlink, "mel: missing file"),
     "transposed": ("mel/T5.npy", save((80, 9)), "mel: transposed"),
@@ -279,6 +306,7 @@ FAULTS: dict[str, tuple[str, Callable[[Path], None], str]] = {
     "nan": ("mel/T5.npy", save((9, 80), fill=np.nan), "mel: non-finite"),
     "empty": ("mel/T5.npy", save((0, 80)), "mel: empty"),
     "truncated": ("mel/T5.npy", lambda path: os.truncate(path, 500), "mel: not an array"),
+    "huge": ("mel/T5.npy", tell_of_more, "mel: not an array"),
     "short": ("arrays/codes5.npy", save((2,), np.int32), "code: code too short"),
     "floats": ("arrays/text5.npy", save((9,)), "text: shape"),
     "negative": ("arrays/text5.npy", save((9,), np.int32, -1), "text ids"),
@@ -311,6 +339,82 @@ def test_a_first_row_that_is_wrong_is_refused_before_training(
         ready(manifest, tmp_path)
     assert "row 1 'T0__P0'" in str(caught.value)
     assert "expected" in str(caught.value) or "of 720 values" in str(caught.value)
+
+
+def replace_id(path: Path, value: int, *, place: int = -1) -> None:
+    values = np.load(path)
+    values[place] = value
+    np.save(path, values)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "detail"),
+    [
+        ("text", 99_999, "99999 is not in the model's vocabulary; expected 0 to 49"),
+        ("text", 50, "50 is not in the model's vocabulary"),
+        ("text", 0, "0 is start or stop"),
+        ("text", 1, "1 is start or stop"),
+        ("codes", 5000, "5000 is not in the model's vocabulary; expected 0 to 89"),
+        ("codes", 90, "90 is start or stop, which the model adds itself"),
+        ("codes", 91, "91 is start or stop"),
+    ],
+)
+@pytest.mark.parametrize("place", [0, -1])
+def test_a_row_with_an_id_that_the_model_does_not_know_is_left_out(
+    manifest: Path, tmp_path: Path, kind: str, value: int, detail: str, place: int
+) -> None:
+    file = manifest.parent / f"arrays/{kind}5.npy"
+    replace_id(file, value, place=place)
+    batches, skipped = everything(ready(manifest, tmp_path, form=FORM).train_stream())
+    name = kind.removesuffix("s")
+    assert list(skipped) == ["T5__P5"]
+    assert skipped["T5__P5"].startswith(f"{name} ids arrays/{kind}5.npy: {detail}")
+    assert sum(len(batch) for batch in batches) == MELS - 1
+    first = manifest.parent / f"arrays/{kind}0.npy"
+    replace_id(first, value, place=place)
+    with pytest.raises(DataError, match=f"row 1 'T0__P0': {name} ids: arrays/{kind}0.npy: {value}"):
+        ready(manifest, tmp_path, form=FORM)
+
+
+def test_the_form_of_a_model_that_the_files_suit_changes_nothing(
+    manifest: Path, tmp_path: Path
+) -> None:
+    plain, told = (
+        everything(ready(manifest, tmp_path, form=form, without_mel="stored").train_stream())
+        for form in (None, FORM)
+    )
+    assert not plain[1]
+    assert not told[1]
+    for left, right in zip(plain[0], told[0], strict=True):
+        assert left.ids == right.ids
+        assert torch.equal(left.codes.values, right.codes.values)
+        assert torch.equal(left.text.values, right.text.values)
+        assert torch.equal(left.condition, right.condition)
+
+
+@pytest.mark.parametrize("latents", [(LATENTS, 2 * WIDTH), (2 * LATENTS, WIDTH)])
+def test_latents_that_the_model_cannot_read_are_refused_before_training(
+    manifest: Path, tmp_path: Path, latents: tuple[int, int]
+) -> None:
+    with pytest.raises(DataError, match=r"condition: shape: arrays/condition0\.npy") as caught:
+        ready(manifest, tmp_path, form=replace(FORM, latents=latents))
+    assert f"expected {latents} floats" in str(caught.value)
+    assert "found float32 (2, 8)" in str(caught.value)
+
+
+def test_stored_vectors_that_the_model_cannot_read_are_refused_before_training(
+    manifest: Path, tmp_path: Path
+) -> None:
+    for number in range(ROWS):
+        save((4,))(manifest.parent / f"arrays/emotion{number}.npy")
+    ready(manifest, tmp_path, form=FORM)  # Rows with mel do not read them.
+    refusal = (
+        r"row 19 'T18__P18': emotion vector: shape: .*emotion18\.npy: expected \(8,\) .*\(4,\)"
+    )
+    with pytest.raises(DataError, match=refusal):
+        ready(manifest, tmp_path, form=FORM, without_mel="stored")
+    with pytest.raises(DataError, match=r"row 1 .*emotion0\.npy: expected \(8,\) floats"):
+        ready(manifest, tmp_path, form=FORM, vectors=True)
 
 
 def test_long_rows_are_left_out(manifest: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from components.adversary.lambda_schedules import ConstantLambda
 from components.adversary.speaker_classifier import SpeakerClassifier
 from components.models.unified_voice import UnifiedVoice
 from components.tasks.speaker_adversarial import SpeakerAdversarialTask
-from core.contracts import UNMAPPED, Padded, RunContext, SpeechPairBatch
+from core.contracts import UNMAPPED, Padded, PairReader, RunContext, SpeechPairBatch
 from core.data.speaker_mapping import SPEAKERS
 from core.errors import ConfigError, DataError
 from tests.components.models.tiny import TINY
@@ -138,16 +138,23 @@ def test_padding_in_a_batch_changes_neither_the_vector_nor_a_loss(tmp_path: Path
     for name in task.loss_names:
         left, right = total(task, name, short), total(task, name, long)
         torch.testing.assert_close(left, right, atol=1e-6, rtol=1e-5)
-    one = replace(
-        batch(),
-        ids=("1",),
-        text=Padded(values=short.text.values[1:2, :3], lengths=short.text.lengths[1:2]),
-        codes=Padded(values=short.codes.values[1:2], lengths=short.codes.lengths[1:2]),
-        condition=short.condition[1:2],
-        mel=Padded(values=_mel(short)[1:2, :33], lengths=torch.tensor([33])),
-        speakers=short.speakers[1:2],
+    torch.testing.assert_close(
+        task.emotion(alone())[0], task.emotion(short)[1], atol=1e-6, rtol=1e-5
     )
-    torch.testing.assert_close(task.emotion(one)[0], task.emotion(short)[1], atol=1e-6, rtol=1e-5)
+
+
+def alone() -> SpeechPairBatch:
+    """Return the second row of the batch, without padding."""
+    whole = batch()
+    return replace(
+        whole,
+        ids=("1",),
+        text=Padded(values=whole.text.values[1:2, :3], lengths=whole.text.lengths[1:2]),
+        codes=Padded(values=whole.codes.values[1:2], lengths=whole.codes.lengths[1:2]),
+        condition=whole.condition[1:2],
+        mel=Padded(values=_mel(whole)[1:2, :33], lengths=torch.tensor([33])),
+        speakers=whole.speakers[1:2],
+    )
 
 
 def _mel(given: SpeechPairBatch) -> Tensor:
@@ -220,6 +227,32 @@ def test_evaluation_does_not_depend_on_batching_and_measures_the_use_of_the_vect
     rows = float(whole["loss"].total) / 3
     assert 0 < rows < 10
     assert float(whole["emotion_use"].total) != 0.0
+
+
+def test_a_row_that_is_alone_tells_nothing_of_the_use_of_the_vector(tmp_path: Path) -> None:
+    task = build(tmp_path, adversary=None).eval()
+    with torch.no_grad():
+        whole, single = task.evaluate(batch()), task.evaluate(alone())
+    assert (float(single["emotion_use"].total), float(single["emotion_use"].count)) == (0.0, 0.0)
+    assert float(whole["emotion_use"].count) == 9 + 12 + 7 + 3
+    assert float(single["semantic_loss"].count) == 12 + 1
+
+
+def test_the_form_of_its_rows_is_known_before_setup_and_is_all_that_can_be_read(
+    tmp_path: Path,
+) -> None:
+    bare = SpeakerAdversarialTask(
+        model=UnifiedVoice(**TINY), adversary=None, bound=EmotionBound(bound="none")
+    )
+    assert isinstance(bare, PairReader)
+    form = bare.pair_form()
+    assert form.latents == (LATENTS, DIM)
+    model = build(tmp_path).model
+    assert not set(form.text.reserved) - set(range(model.text_embedding.num_embeddings))
+    assert form.text.reserved == (model.text_start, model.text_stop)
+    assert form.text.size == TINY["text_vocab"]
+    codes = range(model.mel_embedding.num_embeddings)
+    assert (*range(form.codes.size), *form.codes.reserved) == tuple(codes)
 
 
 def test_a_run_without_a_mapping_is_told_how_to_make_one(tmp_path: Path) -> None:
