@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol, get_args, get_origin, get_type_hints
 
 from core import catalog
 from core.catalog.docstring import argument_docs, without_arguments
-from core.errors import ConfigError, suggest
+from core.errors import ConfigError, DataError, suggest
 from core.model_command import exit_status
 from core.registry import lookup
 from core.uri import converted
@@ -74,8 +74,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _main(options: argparse.Namespace) -> int:
     chosen = verb_parser(options.verb).parse_args(options.arguments)
     preparation: Preparation = lookup(KIND, options.verb)(**vars(chosen))
-    preparation(_say)
+    try:
+        preparation(_say)
+    except OSError as error:
+        raise DataError(_fault(error)) from error
     return 0
+
+
+def _fault(error: OSError) -> str:
+    """Say which file cannot be read or written, and why."""
+    cause = error.strerror or str(error)
+    return cause if error.filename is None else f"{error.filename}: {cause}"
 
 
 def _add(

@@ -13,7 +13,7 @@ import numpy as np
 
 from components.preparation.mel_folder import AvailableMels, MelSide, sides
 from components.preparation.row_order import Rows, copy_rows, fingerprint_rows, scan_rows
-from core.checkpoint.atomic import sync_directory, write_text
+from core.checkpoint.atomic import naming, sync_directory, write_text
 from core.data.npy import SCRATCH, Array
 from core.errors import DataError
 from core.registry import register
@@ -97,7 +97,8 @@ class Order:
         parts.append(~(parts[0] | parts[1] | parts[2]))
         if parts[2].any() and not self.rebase:
             self._refuse_lost(parts[2])
-        found = self._write(output, rows, parts, place)
+        with naming(output):
+            found = self._write(output, rows, parts, place)
         write_text(
             output.with_name(output.name + SIDECAR), json.dumps(asdict(found), indent=2) + "\n"
         )

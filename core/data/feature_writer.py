@@ -8,10 +8,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from core.checkpoint.atomic import scratch, seal, sweep, sync_directory, write_bytes
+from core.checkpoint.atomic import naming, scratch, seal, sweep, sync_directory, write_bytes
 from core.data.feature_index import (
     DTYPES,
     FINGERPRINT,
@@ -26,6 +27,7 @@ from core.data.feature_index import (
     shard_metadata,
 )
 from core.data.fingerprint import Fingerprint
+from core.data.npy import ArrayError
 from core.errors import DataError, RunDirError
 from core.runlock import RunLock
 
@@ -71,7 +73,8 @@ class FeatureWriter:
         self._size = 0
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            self._lock = RunLock(folder / "lock")
+            with naming(folder / "lock"):
+                self._lock = RunLock(folder / "lock")
         except RunDirError as error:
             raise DataError(f"features in {folder}: another process is writing them") from error
         try:
@@ -110,8 +113,9 @@ class FeatureWriter:
         """Store a 2-D floating-point array, rounded to the store's dtype.
 
         Raises:
-            DataError: the id is stored already or cannot be a name; the array is empty, not 2-D or
-                not finite; the values are not those the store has names for.
+            ArrayError: the id cannot be a name; the array is empty, not 2-D or not finite.
+            DataError: the id is stored already; the values are not those the store has names for;
+                a shard cannot be written.
         """
         self._check(identity, array)
         given = dict(values or {})
@@ -139,15 +143,17 @@ class FeatureWriter:
 
     def _check(self, identity: str, array: Tensor) -> None:
         if not identity or identity == "__metadata__":
-            raise DataError(f"the id '{identity}' cannot be the name of an array")
+            detail = f"the id '{identity}' cannot be the name of an array"
+            raise ArrayError(reason="array name", detail=detail)
         if identity in self:
             raise DataError(f"'{identity}' is stored already; expected an id that is not")
         if array.ndim != 2 or 0 in array.shape:
-            raise DataError(
-                f"'{identity}' has shape {tuple(array.shape)}; expected two dimensions, not empty"
-            )
+            shape = tuple(array.shape)
+            detail = f"'{identity}' has shape {shape}; expected two dimensions, not empty"
+            raise ArrayError(reason="array shape", detail=detail)
         if not array.is_floating_point() or not bool(array.isfinite().all()):
-            raise DataError(f"'{identity}' has values that are not finite floating-point numbers")
+            detail = f"'{identity}' has values that are not finite floating-point numbers"
+            raise ArrayError(reason="array values", detail=detail)
 
     def _resume(self) -> list[ShardRecord]:
         """Return the finished shards; remove what a dead writer left half-written."""
@@ -174,9 +180,12 @@ class FeatureWriter:
         )
         path = self._next_path()
         # Killed, safetensors leaves a scratch file of its own; its files only the owner may read.
-        with scratch(self.folder, path.stem) as work:
+        with naming(path), scratch(self.folder, path.stem) as work:
             partial = work / path.name
-            save_file(self._arrays, partial, metadata)
+            try:
+                save_file(self._arrays, partial, metadata)
+            except SafetensorError as error:
+                raise DataError(f"{path} cannot be written: {error}") from error
             partial.chmod((self.folder / FINGERPRINT).stat().st_mode)
             seal(partial)
             os.replace(partial, path)

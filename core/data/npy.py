@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import os
 import tokenize
@@ -11,6 +12,7 @@ from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
 
+from core.checkpoint.atomic import naming
 from core.errors import DataError
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
@@ -65,17 +67,22 @@ def read_header(path: Path) -> Header:
 
 
 def write_array(path: Path, array: Array) -> None:
-    """Write a file under a temporary name beside ``path`` and rename it."""
+    """Write a file under a temporary name beside ``path`` and rename it. Raises OSError."""
     partial = path.with_name(f"{SCRATCH}{path.name}-{os.getpid()}")
-    try:
-        with partial.open("wb") as file:
-            np.lib.format.write_array(file, array, allow_pickle=False)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
+    # To a file NumPy writes through the C library, and a small array that does not fit on the disk
+    # is then cut off without an error.
+    content = io.BytesIO()
+    np.lib.format.write_array(content, array, allow_pickle=False)
+    with naming(path):
+        try:
+            with partial.open("wb") as file:
+                file.write(content.getbuffer())
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(partial, path)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
 
 
 def _header(file: BinaryIO) -> Header:

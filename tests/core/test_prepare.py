@@ -5,13 +5,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 from core import catalog
-from core.errors import ConfigError
+from core.errors import ConfigError, DataError
 from core.prepare import KIND, main, verb_parser
 from tests.fixtures.pair_files import read_rows, write_mel, write_pairs
-from tests.integration.command import environment
+from tests.integration.command import command, environment
 
 
 def test_every_verb_makes_a_command_line_with_help_for_each_option() -> None:
@@ -79,3 +81,39 @@ def test_the_verbs_work_one_after_the_other(
     assert json.loads(output.read_text()) == {"S0": 0, "S1": 1, "S2": 2, "S3": 3}
     assert main(["speakers", str(manifest), str(output)]) == 4
     assert "DataError" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", ["order", "speakers", "mel"])
+def test_a_place_that_cannot_be_written_is_one_line_that_names_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], verb: str
+) -> None:
+    manifest = write_pairs(tmp_path, 12)
+    write_mel(tmp_path, "T7")
+    (tmp_path / "file").touch()
+    place = tmp_path / "file" / "out"
+    arguments = {
+        "order": ["--output", str(place), "--mel", str(tmp_path / "mel")],
+        "speakers": [str(place), "--all"],
+        "mel": ["--mel", str(place)],
+    }
+    assert main([verb, str(manifest), *arguments[verb]]) == DataError.exit_code
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"DataError: {place}")
+    assert line.endswith("Not a directory")
+
+
+def test_a_full_disk_is_one_line_that_names_the_file(tmp_path: Path) -> None:
+    """In a process of its own: its workers have the limit too."""
+    manifest = write_pairs(tmp_path, 1)
+    (tmp_path / "audio").mkdir()
+    soundfile.write(tmp_path / "audio/T0.wav", np.full(8000, 0.1), 22050)
+    arguments = command("core.prepare", "mel", manifest, "--workers", "1")
+    done = subprocess.run(
+        ["bash", "-c", 'ulimit -f 1; exec "$@"', "bash", *arguments],
+        env=environment(),
+        capture_output=True,
+        text=True,
+    )
+    assert done.stderr == f"DataError: {tmp_path / 'mel/T0.npy'}: File too large\n"
+    assert done.returncode == DataError.exit_code
+    assert list((tmp_path / "mel").iterdir()) == []

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from core.checkpoint.atomic import discard, publish, scratch, seal, sweep, write_text
+from core.checkpoint.atomic import discard, naming, publish, scratch, seal, sweep, write_text
+from tests.fixtures.file_size import files_of_at_most
 
 
 def test_write_text_replaces_and_leaves_no_temporary(tmp_path: Path) -> None:
@@ -25,6 +26,27 @@ def test_write_text_that_fails_keeps_the_old_content(tmp_path: Path) -> None:
 
     assert (tmp_path / "LATEST").read_text() == "one\n"
     assert [path.name for path in tmp_path.iterdir()] == ["LATEST"]
+
+
+def test_write_text_that_does_not_fit_on_the_disk_names_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "LATEST"
+
+    with files_of_at_most(10), pytest.raises(OSError, match="File too large") as caught:
+        write_text(path, "more than that\n")
+
+    assert caught.value.filename == str(path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_temporary_name_is_not_told_and_another_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(NotADirectoryError) as caught:
+        write_text(tmp_path / "file" / "LATEST", "one\n")
+    assert caught.value.filename == str(tmp_path / "file" / "LATEST")
+
+    with pytest.raises(FileNotFoundError) as missing, naming(tmp_path / "LATEST"):
+        (tmp_path / "source").read_text()
+    assert missing.value.filename == str(tmp_path / "source")
 
 
 def test_seal_returns_the_digest_of_the_content(tmp_path: Path) -> None:

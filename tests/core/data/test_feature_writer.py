@@ -14,6 +14,7 @@ from core.data.feature_writer import FeatureWriter
 from core.data.fingerprint import Fingerprint, FingerprintError
 from core.errors import DataError
 from tests.core.data.feature_folder import array, fill, writer
+from tests.fixtures.file_size import files_of_at_most
 
 VALUES = {"seconds": 1.0, "fill": 0.0}
 REPO = Path(__file__).resolve().parents[3]
@@ -153,3 +154,12 @@ def test_a_damaged_shard_is_named_and_not_gone_on_from(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(DataError, match=r"shard-00001\.safetensors is damaged"):
         writer(tmp_path)
+
+
+def test_a_shard_that_does_not_fit_on_the_disk_is_said_and_leaves_none(tmp_path: Path) -> None:
+    with writer(tmp_path, shard=10_000_000) as store:
+        fill(store, 0, 1)
+        with files_of_at_most(100), pytest.raises(DataError, match="File too large") as caught:
+            store.finish()
+    assert f"{tmp_path / 'shard-00000.safetensors'} cannot be written" in str(caught.value)
+    assert not list(tmp_path.glob("**/*.safetensors"))

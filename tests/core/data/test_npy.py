@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from core.data.npy import ArrayError, read_array, read_header, write_array
+from tests.fixtures.file_size import files_of_at_most
 
 
 def test_what_is_written_is_read_and_its_header_tells_the_size(tmp_path: Path) -> None:
@@ -76,3 +77,13 @@ def test_objects_are_never_unpickled(tmp_path: Path) -> None:
     np.save(path, np.array([{"a": 1}], dtype=object), allow_pickle=True)
     with pytest.raises(ArrayError, match="allow_pickle"):
         read_array(path, what="mel")
+
+
+@pytest.mark.parametrize("length", [300, 300_000])
+def test_an_array_that_does_not_fit_on_the_disk_is_an_error_and_leaves_no_file(
+    tmp_path: Path, length: int
+) -> None:
+    with files_of_at_most(1000), pytest.raises(OSError, match="File too large") as caught:
+        write_array(tmp_path / "x.npy", np.zeros(length, dtype=np.float32))
+    assert caught.value.filename == str(tmp_path / "x.npy")
+    assert os.listdir(tmp_path) == []
