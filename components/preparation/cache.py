@@ -30,6 +30,7 @@ from core.data.audio import AudioError
 from core.data.cache import default_cache
 from core.data.feature_index import StoredDtype
 from core.data.feature_writer import FeatureWriter
+from core.data.npy import ArrayError
 from core.data.source import Source
 from core.data.uri import open_source
 from core.dist.ranks import pick_device
@@ -218,12 +219,19 @@ def _fail(
 
 
 def _store(result: Extracted | Outcome, form: CacheForm, writer: FeatureWriter) -> Outcome:
-    """Store what was extracted; an encoder may refuse it, such as audio of several chunks."""
+    """Store what was extracted.
+
+    An encoder may refuse it, such as audio of several chunks, and so may the store, such as an id
+    that no array can have. A shard that cannot be written is no fault of an utterance.
+    """
     if isinstance(result, Outcome):
         return result
     try:
         array, values = form.stored(result)
     except DataError as error:
         return Outcome(id=result.id, audio="", fault=("refused by the encoder", str(error)))
-    writer.add(result.id, array, values)
+    try:
+        writer.add(result.id, array, values)
+    except ArrayError as error:
+        return Outcome(id=result.id, audio="", fault=(error.reason, error.detail))
     return Outcome(id=result.id, audio="")

@@ -129,6 +129,23 @@ def test_a_second_run_makes_nothing_and_tries_failures_on_demand(corpus: Path) -
     assert "gone.wav" not in failed(corpus.parent)
 
 
+def test_an_id_that_no_array_can_have_fails_alone(corpus: Path) -> None:
+    row = {"id": "__metadata__", "audio_filepath": "plain.wav"}
+    path = manifest(corpus.parent, [row, {"audio_filepath": "8k.flac"}])
+    assert "  failed, by reason: array name: 1" in make(path)
+    assert failed(corpus.parent) == {"__metadata__": "array name"}
+    assert WhisperCache(folder=corpus.parent / "out").reader.ids == ("8k.flac",)
+    assert "  failed before and not tried again (--retry-failed): 1" in make(path)
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(
+    corpus: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = corpus.parent / "plain.wav" / "out"
+    assert main(["cache", str(corpus), str(folder), "--workers", "1"]) == 4
+    assert capsys.readouterr().err == f"DataError: {folder}: Not a directory\n"
+
+
 def test_audio_that_changed_is_not_taken_for_what_is_cached(corpus: Path) -> None:
     make(corpus)
     soundfile.write(corpus.parent / "stereo.wav", noise(2), 16000)
