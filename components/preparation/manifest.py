@@ -13,6 +13,7 @@ from typing import Any, Literal
 import orjson
 
 from components.preparation.durations import DurationHistogram
+from components.preparation.own_inputs import refuse_own_inputs
 from components.preparation.utterances import Listing, Utterance, read_listing
 from components.text.normalizer import TextNormalizer
 from core.checkpoint.atomic import write_bytes, write_text
@@ -53,7 +54,7 @@ class Manifest:
         symbols: drop or keep percent signs, units and other symbols.
         lowercase: map transcripts to lower case.
         replacements: TSV or JSON table of the terms of a domain.
-        force: replace an output that exists.
+        force: replace an output that exists, unless it is what is read.
     """
 
     source: Path
@@ -79,6 +80,8 @@ class Manifest:
                 f"manifest: min_seconds is {self.min_seconds:g} and max_seconds "
                 f"{self.max_seconds:g}; expected 0 or more, and less than the other"
             )
+        path = self.output.with_suffix(".report.json")
+        refuse_own_inputs([self.output, path], self._inputs())
         if self.output.exists() and not self.force:
             raise DataError(f"{self.output} exists; --force replaces it")
         normalizer = TextNormalizer(
@@ -111,13 +114,16 @@ class Manifest:
             )
         content = b"".join(orjson.dumps(row) + b"\n" for row in chosen.rows)
         self.output.parent.mkdir(parents=True, exist_ok=True)
-        path = self.output.with_suffix(".report.json")
         report["sha256"] = hashlib.sha256(content).hexdigest()
         write_text(path, json.dumps(report, ensure_ascii=False, indent=2) + "\n")
         write_bytes(self.output, content)
         self._tell(say, chosen, listing)
         say(f"  {fingerprint}")
         say(f"  report: {path}")
+
+    def _inputs(self) -> list[Path]:
+        tables = list(self.source.iterdir()) if self.source.is_dir() else [self.source]
+        return tables + [path for path in (self.transcripts, self.replacements) if path is not None]
 
     def _choose(self, listing: Listing, normalizer: TextForm) -> _Chosen:
         chosen = _Chosen(DurationHistogram(limits=(self.min_seconds, self.max_seconds)))

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import orjson
 
-from core.checkpoint.atomic import sync_directory, write_text
+from components.preparation.own_inputs import refuse_own_inputs
+from core.checkpoint.atomic import naming, sync_directory, write_text
 from core.data.lines import BOM, NAMED_LINES, Row, faults_report, line_groups, parse_row
 from core.data.npy import SCRATCH, Array
 from core.errors import ConfigError, DataError
@@ -31,9 +32,10 @@ _TARGET = (*_SHARED, "text", "text_ids_path", "text_len", "codes_path", "code_le
 class Pairs:
     """Pair each utterance, as a target, with other utterances of its speaker, as prompts.
 
-    Speakers with one utterance are left out. Targets keep the order of the manifest, so mel that is
-    made in that order serves the first pairs first. A report of all counts is written beside the
-    output. Rows are not held in memory, only where they are.
+    Speakers with one utterance are left out, and utterances whose id a line before has. Targets
+    keep the order of the manifest, so mel that is made in that order serves the first pairs first.
+    A report of all counts is written beside the output. Rows are not held in memory, only where
+    they are.
 
     Args:
         manifest: one utterance a line, with id, speaker, audio_path, text_ids_path, text_len,
@@ -45,7 +47,7 @@ class Pairs:
         min_text_len: fewest text tokens of an utterance.
         min_code_len: fewest semantic tokens of an utterance.
         max_pairs: most pairs, drawn from all; 0 for no limit.
-        force: replace an output that exists.
+        force: replace an output that exists; the manifest itself is never replaced.
     """
 
     manifest: Path
@@ -63,6 +65,8 @@ class Pairs:
             raise ConfigError(
                 f"pairs: pairs_per_target must be at least 1, found {self.pairs_per_target}"
             )
+        path = self.output.with_suffix(".report.json")
+        refuse_own_inputs([self.output, path], [self.manifest])
         if self.output.exists() and not self.force:
             raise DataError(f"{self.output} exists; --force replaces it")
         found = _scan(self.manifest, min_text=self.min_text_len, min_code=self.min_code_len)
@@ -76,7 +80,9 @@ class Pairs:
         report = {
             "manifest": str(self.manifest),
             "utterances": found.lines,
-            "too_short": found.lines - found.speakers.size,
+            "too_short": found.lines - found.speakers.size - found.repeated,
+            "repeated_ids": found.repeated,
+            "repeated_lines": found.repetitions,
             "speakers": int((counts > 0).sum()),
             "speakers_with_one_utterance": int((counts == 1).sum()),
             "targets": int(np.unique(targets).size),
@@ -93,14 +99,16 @@ class Pairs:
                 f"{self.manifest}: no pairs: no speaker has two utterances. Found: "
                 f"{json.dumps(report)}"
             )
-        self._write(found, targets, prompts)
-        path = self.output.with_suffix(".report.json")
+        with naming(self.output):
+            self._write(found, targets, prompts)
         write_text(path, json.dumps(report, ensure_ascii=False, indent=2) + "\n")
         say(
             f"{self.output}: {report['pairs']:,} pairs of {report['targets']:,} targets, "
             f"{report['speakers']:,} speakers; left out: {report['too_short']:,} utterances too "
             f"short, {report['speakers_with_one_utterance']:,} speakers with one utterance"
         )
+        if found.repeated:
+            say(f"  left out, repeated id: {found.repeated:,}, such as {found.repetitions[0]}")
         say(f"  report: {path}")
 
     def _write(self, found: _Utterances, targets: Array, prompts: Array) -> None:
@@ -137,12 +145,23 @@ class Pairs:
 
 @dataclass(frozen=True, kw_only=True)
 class _Utterances:
-    """Utterances that are long enough, by number: where they are, and whose."""
+    """Utterances that are long enough, by number: where they are, and whose.
+
+    Args:
+        begins: byte at which each begins.
+        sizes: bytes of each.
+        speakers: number of the speaker of each.
+        lines: of the manifest.
+        repeated: utterances long enough that are left out, for a line before has their id.
+        repetitions: the first of these, each with both lines.
+    """
 
     begins: Array
     sizes: Array
     speakers: Array
     lines: int
+    repeated: int
+    repetitions: list[str]
 
     def read(self, descriptor: int, number: int) -> Row:
         line = os.pread(descriptor, int(self.sizes[number]), int(self.begins[number]))
@@ -189,6 +208,7 @@ def _scan(path: Path, *, min_text: int, min_code: int) -> _Utterances:
     if not path.is_file():
         raise DataError(f"manifest {path}: no such file")
     begins, sizes, speakers = array("q"), array("i"), array("i")
+    numbers, keys = array("q"), array("q")
     places: dict[str, int] = {}
     faults: list[str] = []
     count = number = 0
@@ -210,14 +230,43 @@ def _scan(path: Path, *, min_text: int, min_code: int) -> _Utterances:
                 begins.append(begin)
                 sizes.append(len(line))
                 speakers.append(places.setdefault(row["speaker"], len(places)))
+                numbers.append(number)
+                keys.append(hash(row["id"]))  # 8 bytes an id, where strings would not fit
     if count:
         raise DataError(faults_report(path, faults, count, number))
+    kept, repetitions = _first_of_each(np.frombuffer(keys, dtype=np.int64))
+    lines_of = np.frombuffer(numbers, dtype=np.int64)
     return _Utterances(
-        begins=np.frombuffer(begins, dtype=np.int64),
-        sizes=np.frombuffer(sizes, dtype=np.int32),
-        speakers=np.frombuffer(speakers, dtype=np.int32),
+        begins=np.frombuffer(begins, dtype=np.int64)[kept],
+        sizes=np.frombuffer(sizes, dtype=np.int32)[kept],
+        speakers=np.frombuffer(speakers, dtype=np.int32)[kept],
         lines=number,
+        repeated=len(keys) - kept.size,
+        repetitions=[
+            f"{path}:{lines_of[again]}: the id is that of line {lines_of[first]}"
+            for again, first in repetitions
+        ],
     )
+
+
+def _first_of_each(keys: Array) -> tuple[Array, list[tuple[int, int]]]:
+    """Return the places of the first of equal keys, ascending, and some of those of others.
+
+    Among ten million ids the chance that any two have one hash is below one in 100,000, and one
+    utterance would be left out.
+
+    Args:
+        keys: (N,) hashes of ids.
+
+    Returns:
+        Places of keys that none before equals; and for the first others, as many as a report
+        names, their place and that of the first that they equal.
+    """
+    _, first = np.unique(keys, return_index=True)
+    others = np.ones(keys.size, dtype=bool)
+    others[first] = False
+    named = np.flatnonzero(others)[:NAMED_LINES].tolist()
+    return np.sort(first), [(place, int(np.argmax(keys == keys[place]))) for place in named]
 
 
 def _check(row: Row) -> None:

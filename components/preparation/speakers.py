@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from components.preparation.own_inputs import refuse_own_inputs
 from core.checkpoint.atomic import write_text
 from core.data.lines import line_groups, parse_row, text_field
 from core.data.speaker_mapping import read_mapping
@@ -43,6 +44,7 @@ class Speakers:
 
     def __call__(self, say: Callable[[str], None]) -> None:
         """Count and write. Raises DataError on a bad row or an output that exists."""
+        refuse_own_inputs(self._outputs(), [self.manifest])
         if self.output.exists() and not self.extend:
             raise DataError(
                 f"{self.output} exists; --extend keeps its indices and appends new speakers, or "
@@ -74,6 +76,12 @@ class Speakers:
         if gone:
             say(f"  {gone:,} speakers of the former mapping have no row here and keep their index")
 
+    def _outputs(self) -> tuple[Path, Path, Path]:
+        """Return the paths of the report, of the reverse and of the mapping itself."""
+        stem = self.output.with_suffix("")
+        report = stem.with_name(stem.name + ".report.json")
+        return report, stem.with_name(stem.name + "_reverse.json"), self.output
+
     def _write(
         self, mapping: dict[str, int], counts: Counter[str], *, mapped: int, digest: str
     ) -> None:
@@ -90,12 +98,7 @@ class Speakers:
             "counts": {name: counts[name] for name in mapping},
         }
         reverse = {str(index): name for name, index in mapping.items()}
-        stem = self.output.with_suffix("")
-        for path, content in (
-            (stem.with_name(stem.name + ".report.json"), report),
-            (stem.with_name(stem.name + "_reverse.json"), reverse),
-            (self.output, mapping),
-        ):
+        for path, content in zip(self._outputs(), (report, reverse, mapping), strict=True):
             write_text(path, json.dumps(content, ensure_ascii=False, indent=1) + "\n")
 
 

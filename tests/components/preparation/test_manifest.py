@@ -223,3 +223,17 @@ def test_a_list_with_transcripts_takes_no_others(tmp_path: Path) -> None:
     (tmp_path / "train.trn").write_text("a.pcm :: 가\n", "utf-8")
     with pytest.raises(DataError, match="has transcripts of its own"):
         manifest(tmp_path / "train.trn", tmp_path, transcripts=tmp_path / "text")
+
+
+@pytest.mark.parametrize("name", ["wav.scp", "text", "terms.tsv"])
+@pytest.mark.parametrize("kaldi", [False, True])
+def test_what_is_read_is_never_replaced(scp: Path, tmp_path: Path, name: str, kaldi: bool) -> None:
+    (tmp_path / "terms.tsv").write_text("a\tb\n")
+    tables = {"source": tmp_path} if kaldi else {"source": scp, "transcripts": tmp_path / "text"}
+    made = Manifest(
+        **tables, output=tmp_path / name, replacements=tmp_path / "terms.tsv", force=True
+    )
+    before = (tmp_path / name).read_bytes()
+    with pytest.raises(DataError, match=f"{name} is what is read"):
+        made(lambda _: None)
+    assert (tmp_path / name).read_bytes() == before

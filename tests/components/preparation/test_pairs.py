@@ -176,3 +176,38 @@ def test_every_choice_of_prompts_is_equally_likely(per_target: int) -> None:
     possible = {1: 3, 2: 3, 3: 1, 5: 1}[per_target]
     assert len(seen) == possible
     assert min(seen.values()) > 0.85 * 3000 / possible
+
+
+def test_a_repeated_id_is_left_out_and_its_lines_are_named(tmp_path: Path) -> None:
+    rows = [utterance(f"a{n}", "a", text_len=n) for n in range(4)]
+    rows += [utterance("a0", "a"), utterance("a2", "b"), utterance("a3", "a"), utterance("b0", "b")]
+    manifest = write(tmp_path / "u.jsonl", rows)
+    said: list[str] = []
+    Pairs(manifest=manifest, output=tmp_path / "pairs.jsonl")(said.append)
+    found = read_rows(tmp_path / "pairs.jsonl")
+    assert all(row["prompt_id"] != row["target_id"] for row in found)
+    assert len({row["id"] for row in found}) == len(found) == 4 * 2
+    places = [row["target_id"] for row in found[::2]]
+    assert places == ["a1", "a2", "a3", "a0"], "an utterance too short has no claim to its id"
+    assert f"  left out, repeated id: 2, such as {manifest}:6: the id is that of line 3" in said
+    report = json.loads((tmp_path / "pairs.report.json").read_text())
+    assert (report["too_short"], report["repeated_ids"]) == (1, 2)
+    assert report["repeated_lines"][1] == f"{manifest}:7: the id is that of line 4"
+    assert report["speakers_with_one_utterance"] == 1
+
+
+def test_a_list_written_twice_gives_the_pairs_of_one(manifest: Path, tmp_path: Path) -> None:
+    wanted = pairs(manifest, tmp_path / "1.jsonl")
+    manifest.write_text(2 * manifest.read_text())
+    assert pairs(manifest, tmp_path / "2.jsonl") == wanted
+
+
+@pytest.mark.parametrize("force", [False, True])
+@pytest.mark.parametrize("name", ["utterances.jsonl", "link.jsonl", "link/utterances.jsonl"])
+def test_the_manifest_is_never_replaced(manifest: Path, name: str, force: bool) -> None:
+    before = manifest.read_bytes()
+    (manifest.parent / "link.jsonl").symlink_to(manifest)
+    (manifest.parent / "link").symlink_to(manifest.parent)
+    with pytest.raises(DataError, match="is what is read"):
+        pairs(manifest, manifest.parent / name, force=force)
+    assert manifest.read_bytes() == before

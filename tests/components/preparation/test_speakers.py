@@ -102,3 +102,13 @@ def test_bad_rows_are_named(tmp_path: Path) -> None:
     path.write_text("")
     with pytest.raises(DataError, match="is empty"):
         speakers(path, tmp_path / "s.json")
+
+
+def test_the_manifest_is_not_written_over(manifest: Path, tmp_path: Path) -> None:
+    source = manifest.rename(tmp_path / "s_reverse.json")
+    before = source.read_bytes()
+    with pytest.raises(DataError, match=r"s_reverse\.json is what is read"):
+        speakers(source, tmp_path / "s.json", all=True)
+    with pytest.raises(DataError, match="is what is read"):
+        speakers(source, source, extend=True)
+    assert source.read_bytes() == before
