@@ -14,8 +14,9 @@ from pathlib import Path
 from components.preparation.mel_failures import Failures
 from components.preparation.mel_folder import MelSide, mel_name, sides
 from components.preparation.mel_work import Job, Outcome, begin, make_mel, usable
+from components.preparation.own_inputs import refuse_own_inputs
 from components.preparation.progress import Progress
-from core.data.lines import line_groups, parse_row
+from core.data.lines import Row, line_groups, parse_row
 from core.errors import ConfigError, DataError, TrainingError
 from core.registry import register
 
@@ -36,9 +37,10 @@ class Mel:
         mel: folder of the mels; None for ``mel`` beside the manifest.
         side: whose mel to make: target, prompt or both.
         audio_root: folder that relative audio paths start from; None for the manifest's.
-        workers: processes; None for the environment's NUM_WORKERS, or else one for each core.
-        limit: most new files, what exists or fails not counted; None for the environment's LIMIT,
-            or else no limit.
+        workers: processes, at least 1; None for the environment's NUM_WORKERS, or else one for
+            each core.
+        limit: most new files, at least 1, what exists or fails not counted; None for the
+            environment's LIMIT, or else no limit.
         retry_failed: try audio that failed before once more.
         shards: spread new files over 256 sub-folders: a folder of millions is slow.
     """
@@ -56,8 +58,8 @@ class Mel:
         """Make what is missing. Raises DataError on bad rows, TrainingError if a worker dies."""
         if not self.manifest.is_file():
             raise DataError(f"pair manifest {self.manifest}: no such file")
-        workers = _setting(self.workers, "NUM_WORKERS", say) or os.cpu_count() or 1
-        limit = _setting(self.limit, "LIMIT", say)
+        workers = _setting(self.workers, "workers", "NUM_WORKERS", say) or os.cpu_count() or 1
+        limit = _setting(self.limit, "limit", "LIMIT", say)
         folder = self.mel or self.manifest.parent / "mel"
         folder.mkdir(parents=True, exist_ok=True)
         failures = Failures(folder, retry=self.retry_failed)
@@ -89,13 +91,15 @@ class Mel:
         for lines in line_groups(self.manifest):
             for line in lines:
                 number += 1
-                for identity, audio in self._named(line, number):
+                for identity, audio, row in self._named(line, number):
                     key = hash(identity)  # 8 bytes an id, where millions of strings would be held
                     if key in seen:
                         continue
                     seen.add(key)
                     counts["utterances"] += 1
-                    yield from self._missing(identity, root / audio, folder, failures, counts)
+                    for job in self._missing(identity, root / audio, folder, failures, counts):
+                        refuse_own_inputs([job.output], self._arrays(row))
+                        yield job
 
     def _missing(
         self, identity: str, audio: Path, folder: Path, failures: Failures, counts: Counter[str]
@@ -116,16 +120,25 @@ class Mel:
             counts["repaired"] += 1
         yield Job(id=identity, audio=audio, output=places[self.shards])
 
-    def _named(self, line: bytes, number: int) -> Iterator[tuple[str, str]]:
+    def _named(self, line: bytes, number: int) -> Iterator[tuple[str, str, Row]]:
+        """Yield the id and the audio of each utterance, and the row."""
         try:
             row = parse_row(line)
             for side in sides(self.side):
                 for field in (f"{side}_id", f"{side}_audio_path"):
                     if type(row.get(field)) is not str or not row[field]:
                         raise ValueError(f"{field} is {row.get(field)!r}; expected a string")
-                yield row[f"{side}_id"], row[f"{side}_audio_path"]
+                yield row[f"{side}_id"], row[f"{side}_audio_path"], row
         except ValueError as error:
             raise DataError(f"{self.manifest}:{number}: {error}") from error
+
+    def _arrays(self, row: Row) -> list[Path]:
+        """Return the files of a row that are no mel: one may have the name that its mel would."""
+        return [
+            self.manifest.parent / value
+            for field, value in row.items()
+            if field.endswith("_path") and not field.endswith("_mel_path") and type(value) is str
+        ]
 
 
 _COUNTS = {
@@ -167,14 +180,14 @@ def _done(jobs: Iterator[Job], *, workers: int, limit: int | None) -> Iterator[O
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _setting(value: int | None, name: str, say: Callable[[str], None]) -> int | None:
+def _setting(value: int | None, name: str, variable: str, say: Callable[[str], None]) -> int | None:
     """Return a setting, or that of the environment, saying so. Raises ConfigError."""
-    text = os.environ.get(name, "")
+    text = os.environ.get(variable, "")
     if value is None and text:
-        if not text.isdecimal():
-            raise ConfigError(f"{name}={text} in the environment; expected a number")
+        if not text.isdecimal() or int(text) < 1:
+            raise ConfigError(f"{variable}={text} in the environment; expected at least 1")
         value = int(text)
-        say(f"{name}={value} from the environment")
-    if value is not None and value < 0:
-        raise ConfigError(f"mel: expected a number of at least 0, found {value}")
+        say(f"{variable}={value} from the environment")
+    if value is not None and value < 1:
+        raise ConfigError(f"mel: {name}={value}; expected at least 1")
     return value

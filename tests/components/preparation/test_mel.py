@@ -93,6 +93,18 @@ def test_the_guides_names_work_from_the_environment(
         mel(manifest)
 
 
+@pytest.mark.parametrize(("name", "variable"), [("workers", "NUM_WORKERS"), ("limit", "LIMIT")])
+def test_none_at_all_is_no_number_of_workers_or_files(
+    manifest: Path, monkeypatch: pytest.MonkeyPatch, name: str, variable: str
+) -> None:
+    with pytest.raises(ConfigError, match=f"mel: {name}=0; expected at least 1"):
+        mel(manifest, **{name: 0})
+    monkeypatch.setenv(variable, "0")
+    with pytest.raises(ConfigError, match=f"{variable}=0 in the environment; expected at least 1"):
+        mel(manifest, workers=None)
+    assert not (manifest.parent / "mel").exists()
+
+
 def test_bad_audio_is_listed_with_its_reason_and_not_tried_again(manifest: Path) -> None:
     folder = manifest.parent
     (folder / "audio/T1.wav").unlink()
@@ -163,6 +175,18 @@ def test_ids_that_are_no_file_names_fail_with_a_reason(manifest: Path) -> None:
     said = mel(manifest)
     assert "  failed, by reason: file name: 1" in said
     assert not (manifest.parent.parent / "x.npy").exists()
+
+
+def test_arrays_of_the_pairs_are_not_taken_for_damaged_mels(manifest: Path) -> None:
+    codes = manifest.parent / "codes"
+    codes.mkdir()
+    np.save(codes / "T2.npy", np.arange(5, dtype=np.int32))
+    for number in (4, 5):
+        edit_row(manifest, number, target_codes_path="codes/T2.npy")
+    before = (codes / "T2.npy").read_bytes()
+    with pytest.raises(DataError, match=r"codes/T2\.npy is what is read"):
+        mel(manifest, mel=codes)
+    assert (codes / "T2.npy").read_bytes() == before
 
 
 def test_bad_rows_are_named(manifest: Path) -> None:
