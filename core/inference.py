@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import fiddle as fdl
 import torch
 from lhotse.cut import MonoCut
 
 from core.checkpoint.format import ASSETS, read_inference_model
 from core.checkpoint.locate import resolve_checkpoint
 from core.checkpoint.match import load_strict
+from core.config.build import build
 from core.config.compose import compose_config, compose_saved
 from core.contracts import (
     Adapted,
@@ -149,7 +149,7 @@ def load_task(
         )
     checkpoint = resolve_checkpoint(target, prefer=weights)
     composed = compose_saved(checkpoint, overrides)
-    experiment: Experiment = fdl.build(composed.config)
+    experiment = build(composed.config)
     context = RunContext(assets=checkpoint / ASSETS, training=False, seed=experiment.seed)
     experiment.introduce()
     experiment.data.setup(context)
@@ -170,7 +170,7 @@ def _load_folder(
     """Build the task that a folder of weights is for, and load them."""
     config = folder.experiment(base=base)
     compose_config(config, overrides)
-    experiment: Experiment = fdl.build(config)
+    experiment = build(config)
     with tempfile.TemporaryDirectory(prefix="sori-") as assets:
         notes = folder.write_assets(Path(assets), experiment.task)
         context = RunContext(assets=Path(assets), training=False, seed=experiment.seed)

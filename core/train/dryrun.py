@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fiddle as fdl
 
+from core.config.build import build
 from core.config.compose import Composed
 from core.config.flatten import flat_text
 from core.config.lint import lint
@@ -37,5 +38,4 @@ def outline(config: fdl.Config[Experiment]) -> list[str]:
     problems = lint(config)
     if problems:
         raise ConfigErrors(problems)
-    experiment: Experiment = fdl.build(config)
-    return experiment.task.outline()
+    return build(config).task.outline()

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import fiddle as fdl
 import torch
 
 from core.checkpoint import format as checkpoint_format
@@ -16,6 +15,7 @@ from core.checkpoint.branch import branch
 from core.checkpoint.match import load_strict
 from core.checkpoint.store import CheckpointStore
 from core.config import snapshot
+from core.config.build import build
 from core.config.compose import Composed
 from core.config.flatten import flatten
 from core.config.lint import lint
@@ -167,7 +167,7 @@ class _Run:
         # Weights are drawn from the seed alone, so that every rank draws the same.
         seed = self.composed.config.seed
         seed_everything(seed)
-        experiment: Experiment = fdl.build(self.composed.config)
+        experiment = build(self.composed.config)
         context = RunContext(
             assets=self.run_dir.assets,
             rank=self.ranks.rank,
